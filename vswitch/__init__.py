@@ -1,0 +1,3 @@
+"""vswitch: a userspace virtual switch dataplane daemon for Linux hypervisors."""
+
+__version__ = "0.1.0"
