@@ -1,0 +1,117 @@
+"""What the switch says about itself: the values behind `show`, `stats`, `fdb` and the metrics.
+
+One set of structs serves everybody who looks at a running switch, so that the command line, the API and Prometheus
+can never disagree about what a field means. `Switch.show()`, `.stats()` and `.fdb()` build them; the API encodes them
+with msgspec as they are; `observe.metrics` turns them into samples.
+
+They are values: frozen, holding copies and no reference into the switch, so any thread may read them once built.
+Durations are seconds, sizes bytes, wall-clock times seconds since the epoch; counters count from the moment the
+port, bridge or worker they describe came to be, and never go down before it goes away.
+"""
+
+from typing import Literal
+
+import msgspec
+
+PortState = Literal["up", "down", "no carrier", "missing", "unusable"]
+LoopName = Literal["uvloop", "asyncio"]
+
+
+class PortReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A port as it is now: what was configured, and what its device makes of it."""
+
+    name: str
+    kind: str
+    bridge: str | None
+    netns: str | None
+    vlan: str  # "access 10" | "trunk 10,20 native 1" | "all"
+    state: PortState
+    reason: str | None  # why the state is not "up"
+    mtu: int
+    mac: str | None
+    offloads: list[str]
+    queues: int
+    isolated: bool
+    hairpin: bool
+
+
+class BridgeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A bridge and its forwarding database (FDB)."""
+
+    name: str
+    ageing_s: int
+    mac_limit: int
+    ports: list[str]
+    macs: int  # entries held now, static ones included
+    learned: int = 0
+    moves: int  # a known MAC seen on another port
+    limit_hits: int  # a MAC not learned because the bridge or its port was full
+    evicted: int = 0
+    aged: int = 0
+
+
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One thread that moves frames."""
+
+    index: int
+    cpu: int | None  # the CPU it is pinned to
+    bursts: int
+    frames: int
+    polls: int
+    sleeps: int
+    wakeups: int = 0
+    busy_share: float  # 0 to 1, of the worker's whole life
+    busy_s: float = 0.0  # spent moving frames
+    total_s: float = 0.0  # since the worker started
+
+
+class SwitchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole switch, as `vswitchctl show` prints it."""
+
+    version: str
+    cython: str = ""  # the Cython that compiled the fast path
+    pid: int
+    loop: LoopName
+    uptime_s: float
+    config_file: str  # where the configuration in force came from
+    generation: int  # grows by one with every change in force
+    applied_at: float  # when the configuration in force was applied
+    apply_failed: bool = False  # the last attempt to change it was rolled back
+    metrics_listen: str | None
+    bridges: list[BridgeReport]
+    ports: list[PortReport]
+    workers: list[WorkerReport]
+
+
+class PortStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A port's counters. Frames are charged to the port they came in by.
+
+    The books balance at rest: rx_frames + copied + generated = delivered + consumed + the sum of drops. `tx_frames`
+    counts what left by this port, whoever it came from; `segments` what transmit cut super-frames into. Frames the
+    kernel dropped before the switch could read them (`kernel_drops`) are outside the books.
+    """
+
+    name: str
+    bridge: str | None
+    rx_frames: int
+    rx_bytes: int
+    tx_frames: int
+    tx_bytes: int
+    copied: int = 0
+    generated: int = 0
+    delivered: int = 0
+    consumed: int = 0
+    segments: int = 0
+    drops: dict[str, int]  # by reason; only reasons that happened
+    errors: dict[str, int]
+    kernel_drops: int
+
+
+class FdbEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A MAC address and the port behind which it lives."""
+
+    mac: str
+    vlan: int  # 0: untagged on a port that passes all VLANs
+    port: str
+    age_s: float  # since it was last seen
+    static: bool
