@@ -9,12 +9,16 @@ Durations are seconds, sizes bytes, wall-clock times seconds since the epoch; co
 port, bridge or worker they describe came to be, and never go down before it goes away.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 PortState = Literal["up", "down", "no carrier", "missing", "unusable"]
+PortError = Literal["receive", "transmit"]
 LoopName = Literal["uvloop", "asyncio"]
+
+PORT_STATES: tuple[str, ...] = get_args(PortState)
+PORT_ERRORS: tuple[str, ...] = get_args(PortError)
 
 
 class PortReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +107,7 @@ class PortStats(msgspec.Struct, frozen=True, kw_only=True):
     consumed: int = 0
     segments: int = 0
     drops: dict[str, int]  # by reason; only reasons that happened
-    errors: dict[str, int]
+    errors: dict[str, int]  # by kind: calls to the device that failed
     kernel_drops: int
 
 

@@ -1,0 +1,147 @@
+"""GET /metrics: the switch's numbers for Prometheus, over TCP.
+
+`MetricsServer` runs in the daemon's loop. A scrape looks at the switch on the loop, where the control side's state
+may be read, and is then rendered and compressed by one thread beside it: ten thousand samples take 129 ms, which
+the loop cannot spare. One thread, so that many scrapers queue up rather than crowd out the workers.
+
+The text is Prometheus' own format or OpenMetrics, whichever the scraper asks for, and gzip where it accepts it.
+
+Thread safety: all methods belong to the loop's thread; the rendering thread sees only an immutable snapshot.
+"""
+
+import asyncio
+import errno
+import gzip
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+
+from vswitch.observe.collector import Observed, Snapshot, SwitchCollector
+
+SHUTDOWN_S = 0.5  # grace for a scrape under way when the server stops
+
+REMEDIES = {
+    errno.EADDRINUSE: "the address is in use by another program; choose a free port, or 0 for any",
+    errno.EADDRNOTAVAIL: "this host has no such address; choose one of its own",
+    errno.EACCES: "the port needs more privilege than the daemon has; choose one above 1023",
+}
+
+
+class MetricsError(Exception):
+    """The metrics cannot be served where the configuration wants them. The text names path, value and remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """A rendered scrape."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+def parse_listen(listen: str) -> tuple[str | None, int]:
+    """Split "127.0.0.1:9478", "[::1]:9478" or ":9478" into host (None: all addresses) and port.
+
+    Raises MetricsError if it is none of these.
+    """
+    try:
+        parts = urlsplit(f"//{listen}")
+        if parts.port is None or parts.netloc != listen or parts.username is not None:
+            raise ValueError(listen)
+    except ValueError:
+        raise _refusal(listen, 'an address is HOST:PORT or [IPV6]:PORT; "" serves no metrics') from None
+    return parts.hostname, parts.port
+
+
+def render(snapshot: Snapshot, accept: str, accept_encoding: str) -> Exposition:
+    """Write a snapshot and the process's own metrics in the format the two request headers ask for."""
+    registry = CollectorRegistry()
+    registry.register(SwitchCollector(snapshot))
+    ProcessCollector(registry=registry)
+    encoder, content_type = choose_encoder(accept)
+    headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+    body = encoder(registry)
+    if gzip_accepted(accept_encoding):
+        headers["Content-Encoding"] = "gzip"
+        body = gzip.compress(body, compresslevel=6)
+    return Exposition(body, headers)
+
+
+class MetricsServer:
+    """Serves /metrics of one switch on at most one address."""
+
+    def __init__(self, switch: Observed) -> None:
+        self._switch = switch
+        self._listen = ""
+        self._runner: web.AppRunner | None = None
+        self._renderer: ThreadPoolExecutor | None = None
+
+    @property
+    def address(self) -> str | None:
+        """Where the metrics are served now, with the actual port; None: nowhere."""
+        if self._runner is None:
+            return None
+        host, port = self._runner.addresses[0][:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def start(self, listen: str) -> str | None:
+        """Serve on `listen` from now on, and only there; "" serves nowhere. Returns the actual address.
+
+        Raises MetricsError if that cannot be; the metrics then stay where they were.
+        """
+        if listen == self._listen:
+            return self.address
+        before, address_before = self._listen, self.address
+        target = parse_listen(listen) if listen else None
+        await self.stop()
+        try:
+            if target is not None:
+                await self._open(listen, *target)
+        except MetricsError:
+            if address_before is not None:
+                await self._open(before, *parse_listen(address_before))
+            raise
+        return self.address
+
+    async def stop(self) -> None:
+        """Close the socket; a scrape under way has half a second to end."""
+        runner, renderer = self._runner, self._renderer
+        self._runner = self._renderer = None
+        self._listen = ""
+        if runner is not None and renderer is not None:
+            await runner.cleanup()
+            renderer.shutdown(wait=False, cancel_futures=True)
+
+    async def _open(self, listen: str, host: str | None, port: int) -> None:
+        app = web.Application()
+        app.router.add_get("/metrics", self._scrape)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name no resolver takes
+            await runner.cleanup()
+            raise _refusal(listen, _explain(error)) from error
+        self._runner, self._listen = runner, listen
+        self._renderer = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+
+    async def _scrape(self, request: web.Request) -> web.Response:
+        snapshot = Snapshot.take(self._switch)
+        accept = ",".join(request.headers.getall("Accept", []))
+        accept_encoding = ",".join(request.headers.getall("Accept-Encoding", []))
+        loop = asyncio.get_running_loop()
+        page = await loop.run_in_executor(self._renderer, render, snapshot, accept, accept_encoding)
+        return web.Response(body=page.body, headers=page.headers)
+
+
+def _refusal(listen: str, right: str) -> MetricsError:
+    return MetricsError(f"metrics.listen: {listen}: {right}")
+
+
+def _explain(error: OSError | UnicodeError) -> str:
+    code = error.errno if isinstance(error, OSError) else None
+    return REMEDIES.get(code, f"cannot listen there: {error}")
