@@ -5,6 +5,8 @@ Everything else about the package is in pyproject.toml. Three environment variab
 VSWITCH_PROBE=1                     also the test doors (_probe*.pyx), which a wheel never carries
 VSWITCH_SANITIZE=address,undefined  instrumented and hardly optimised: ``make asan`` builds it beside the tree
 VSWITCH_JOBS=N                      compilers at once (default: the processors this process may use)
+
+Each kind has a build directory of its own, so that nothing of one slips into another.
 """
 
 from __future__ import annotations
@@ -66,10 +68,21 @@ def extension(source: Path) -> Extension:
     )
 
 
+def with_probes() -> bool:
+    """Whether the test doors are wanted."""
+    return os.environ.get("VSWITCH_PROBE") == "1"
+
+
 def sources() -> list[Path]:
     """Every .pyx to build, the test doors only when asked for."""
-    with_probes = os.environ.get("VSWITCH_PROBE") == "1"
-    return [path for path in sorted(FASTPATH.rglob("*.pyx")) if with_probes or not path.name.startswith("_probe")]
+    return [path for path in sorted(FASTPATH.rglob("*.pyx")) if with_probes() or not path.name.startswith("_probe")]
+
+
+def build_base() -> str:
+    """The directory of this kind of build."""
+    if os.environ.get("VSWITCH_SANITIZE"):
+        return "build/asan"
+    return "build/probe" if with_probes() else "build/release"
 
 
 def jobs() -> int:
@@ -79,5 +92,5 @@ def jobs() -> int:
 
 setup(
     ext_modules=cythonize([extension(path) for path in sources()], compiler_directives=DIRECTIVES),
-    options={"build_ext": {"parallel": jobs()}},
+    options={"build": {"build_base": build_base()}, "build_ext": {"parallel": jobs()}},
 )
