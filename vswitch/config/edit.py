@@ -21,9 +21,10 @@ from .model import Bridge, Config, Port, StaticMac
 replace = msgspec.structs.replace
 
 
-def add_bridge(config: Config, name: str, ageing_s: int | None = None) -> Config:
-    """A new bridge without ports; `ageing_s` None takes the default."""
-    bridge = Bridge(name=name) if ageing_s is None else Bridge(name=name, ageing_s=ageing_s)
+def add_bridge(config: Config, name: str, ageing_s: int | None = None, mac_limit: int | None = None) -> Config:
+    """A new bridge without ports; None takes the default."""
+    settings = {"ageing_s": ageing_s, "mac_limit": mac_limit}
+    bridge = Bridge(name=name, **{key: value for key, value in settings.items() if value is not None})
     _refuse(bridge_problems(bridge, f'bridge "{name}"'))
     _refuse_taken(config, name)
     return checked(replace(config, bridge=(*config.bridge, bridge)))
