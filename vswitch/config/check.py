@@ -8,7 +8,7 @@ device exists is found when it is opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -53,7 +53,7 @@ def _normal_port(port: Port) -> Port:
 
 def problems(config: Config) -> list[Problem]:
     """Every fault, in the file's order: those of single tables first, then those between tables."""
-    return [*_settings(config), *_tables(config), *_names(config), *_references(config)]
+    return [*_settings(config), *_tables(config), *between_problems(config)]
 
 
 def _settings(config: Config) -> Iterator[Problem]:
@@ -90,7 +90,7 @@ def switch_problems(switch: Switch) -> Iterator[Problem]:
     yield from _between("switch.workers", switch.workers, 1, 16)
     yield from _between("switch.busy_poll_us", switch.busy_poll_us, 0, 1_000_000)
     if switch.log_level not in LOG_LEVELS:
-        yield Problem("switch.log_level", _one_of(LOG_LEVELS), switch.log_level)
+        yield Problem("switch.log_level", one_of(LOG_LEVELS), switch.log_level)
 
 
 def metrics_problems(metrics: Metrics) -> Iterator[Problem]:
@@ -120,7 +120,7 @@ def port_problems(port: Port, path: str) -> Iterator[Problem]:
 def kind_problem(path: str, kind: object) -> Problem:
     """The fault of a port whose kind is none of today's."""
     right = "not supported yet; right: " if kind in LATER_KINDS else ""
-    return Problem(f"{path}.kind", right + _one_of(KINDS), kind)
+    return Problem(f"{path}.kind", right + one_of(KINDS), kind)
 
 
 def _kind_keys(port: Port, path: str) -> Iterator[Problem]:
@@ -176,6 +176,13 @@ def static_problems(entry: StaticMac, path: str) -> Iterator[Problem]:
 # Between tables
 
 
+def between_problems(config: Config) -> Iterator[Problem]:
+    """Faults that no table has alone: names used twice, names of what is not there."""
+    yield from _names(config)
+    yield from _bridges_of_ports(config)
+    yield from _static_entries(config)
+
+
 def _names(config: Config) -> Iterator[Problem]:
     """Bridges and ports share one space of names, as the kernel's bridges and devices do."""
     seen: dict[str, str] = {}
@@ -186,28 +193,37 @@ def _names(config: Config) -> Iterator[Problem]:
                 yield Problem(f"{table}[{index}].name", f"a name is used once; {first} has it already", entry.name)
 
 
-def _references(config: Config) -> Iterator[Problem]:
-    bridges = {bridge.name for bridge in config.bridge}
+def _bridges_of_ports(config: Config) -> Iterator[Problem]:
     for index, port in enumerate(config.port):
-        if port.bridge is not None and port.bridge not in bridges:
-            yield Problem(f"{place('port', index, port.name)}.bridge", _no_bridge(bridges), port.bridge)
+        if port.bridge is not None and config.find_bridge(port.bridge) is None:
+            yield Problem(f"{place('port', index, port.name)}.bridge", _a_bridge(config), port.bridge)
+
+
+def _static_entries(config: Config) -> Iterator[Problem]:
     seen: set[tuple[str, str, int]] = set()
     for index, entry in enumerate(config.fdb):
         path = place("fdb", index)
-        if entry.bridge not in bridges:
-            yield Problem(f"{path}.bridge", _no_bridge(bridges), entry.bridge)
+        if config.find_bridge(entry.bridge) is None:
+            yield Problem(f"{path}.bridge", _a_bridge(config), entry.bridge)
         else:
             yield from _static_port(config, entry, path)
-        key = (entry.bridge, entry.mac.lower(), entry.vlan)
+        key = (entry.bridge, _one_spelling(entry.mac), entry.vlan)
         if key in seen:
             yield Problem(f"{path}.mac", "one entry for a MAC in a VLAN of a bridge", entry.mac)
         seen.add(key)
 
 
+def _one_spelling(mac: str) -> str:
+    try:
+        return text.normal_mac(mac)
+    except ValueError:
+        return mac  # refused elsewhere
+
+
 def _static_port(config: Config, entry: StaticMac, path: str) -> Iterator[Problem]:
     port = config.find_port(entry.port)
     if port is None or port.bridge != entry.bridge:
-        right = f"a port on {entry.bridge}; it has {_listed({p.name for p in config.ports_of(entry.bridge)})}"
+        right = f"a port on {entry.bridge}; it has {_listed(p.name for p in config.ports_of(entry.bridge))}"
         yield Problem(f"{path}.port", right, entry.port)
     elif not carries(port, entry.vlan):
         yield Problem(f"{path}.vlan", f"a VLAN that {port.name} carries; it carries {vlan_text(port)}", entry.vlan)
@@ -250,13 +266,14 @@ def _between(path: str, value: int | None, low: int, high: int, unit: str = "") 
         yield Problem(path, " ".join(filter(None, (f"{low} to {high}", unit))), value)
 
 
-def _one_of(words: tuple[str, ...]) -> str:
+def one_of(words: tuple[str, ...]) -> str:
+    """`a, b or c`."""
     return ", ".join(words[:-1]) + " or " + words[-1]
 
 
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
 
 
-def _no_bridge(bridges: set[str]) -> str:
-    return f"a bridge of this configuration; it has {_listed(bridges)}"
+def _a_bridge(config: Config) -> str:
+    return f"a bridge of this configuration; it has {_listed(bridge.name for bridge in config.bridge)}"

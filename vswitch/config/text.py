@@ -13,12 +13,12 @@ from collections.abc import Iterable
 VLAN_MIN, VLAN_MAX = 1, 4094
 NAME_MAX = 15
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MAC = re.compile(r"[0-9a-f]{2}([:-])[0-9a-f]{2}(\1[0-9a-f]{2}){4}|([0-9a-f]{4}\.){2}[0-9a-f]{4}")
 _RANGE = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 VLAN_RULE = f"a VLAN id is {VLAN_MIN} to {VLAN_MAX}"
-LISTEN_RULE = 'an address to listen on is HOST:PORT, like "127.0.0.1:9478" or "[::1]:9478"; port 0 is any free one'
+LISTEN_RULE = 'an address to listen on is HOST:PORT or [IPV6]:PORT, like "127.0.0.1:9478"; port 0: any free one'
 
 
 def check_name(name: str) -> str:
@@ -33,15 +33,16 @@ def check_name(name: str) -> str:
 
 
 def normal_mac(text: str) -> str:
-    """A MAC address in lower case with colons; "-" is read as ":"."""
-    mac = text.lower().replace("-", ":")
-    if not _MAC.fullmatch(mac):
+    """A MAC address in lower case with colons; also read: 52-54-00-12-34-56 and 5254.0012.3456."""
+    lowered = text.lower()
+    if not _MAC.fullmatch(lowered):
         raise ValueError('a MAC address is six hex pairs, like "52:54:00:12:34:56"')
-    return mac
+    digits = re.sub("[:.-]", "", lowered)
+    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
 def unicast_mac(text: str) -> str:
-    """A MAC address that one station can have: not a group address, not all zeros."""
+    """A MAC address that one station can have, in normal form: not a group address, not all zeros."""
     mac = normal_mac(text)
     if int(mac[:2], 16) & 1:
         raise ValueError("a station's MAC is unicast: its first byte is even")
@@ -93,15 +94,15 @@ def _runs(ordered: list[int]) -> list[tuple[int, int]]:
 
 
 def split_listen(text: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT or [IPV6]:PORT."""
+    """Host and port of HOST:PORT, [IPV6]:PORT or :PORT, where host "" stands for all addresses."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError(LISTEN_RULE)
     if host.startswith("[") and host.endswith("]"):
         return _ip(host[1:-1], version=6), int(port)
-    if not _HOST.fullmatch(host):
+    if host and not _HOST.fullmatch(host):
         raise ValueError(LISTEN_RULE)
-    if host.replace(".", "").isdigit():
+    if host and host.replace(".", "").isdigit():
         return _ip(host, version=4), int(port)
     return host, int(port)
 
