@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import re
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from vswitch.observe.collector import Snapshot
-from vswitch.observe.metrics import MetricsError, MetricsServer, parse_listen, render
+from vswitch.observe.metrics import MetricsError, MetricsServer, render
 from vswitch.observe.report import BridgeReport, PortReport, PortStats, SwitchReport, WorkerReport
 
 REASONS = ("runt", "no_destination", "tx_full")
@@ -44,14 +45,15 @@ class FakeSwitch:
 
     def show(self) -> SwitchReport:
         bridge = BridgeReport(
-            name="br0", ageing_s=300, mac_limit=8192, ports=self.names, macs=2, learned=3, moves=1, limit_hits=0
+            name="br0", ageing_s=300, mac_limit=8192, ports=self.names, macs=2, learned=2, learn_events=3, moves=1, limit_hits=0
         )
         worker = WorkerReport(
-            index=0, cpu=None, bursts=5, frames=20, polls=50, sleeps=3, wakeups=3, busy_share=0.25, busy_s=1.5, total_s=6
+            index=0, cpu=None, bursts=5, frames=20, polls=50, sleeps=3, busy_share=0.25, busy_s=1.5, total_s=6
         )
         return SwitchReport(
             version="0.1.0", cython="3.1.0", pid=1, loop="asyncio", uptime_s=6.0, config_file="/etc/vswitch/vswitch.toml",
-            generation=4, applied_at=1.7e9, metrics_listen=None, bridges=[bridge], ports=list(map(port_report, self.names)),
+            generation=4, applied_at=1.7e9, metrics_listen=None, bridges=[bridge],
+            ports=list(map(port_report, self.names)),
             workers=[worker],
         )  # fmt: skip
 
@@ -110,7 +112,7 @@ async def get(address: str, **headers: str) -> tuple[aiohttp.ClientResponse, byt
         ("vswitch_port_state", {"port": "tapA", "state": "up"}, 1),
         ("vswitch_port_state", {"port": "tapA", "state": "no carrier"}, 0),
         ("vswitch_fdb_entries", {"bridge": "br0"}, 2),
-        ("vswitch_fdb_entries_limit", {"bridge": "br0"}, 8192),
+        ("vswitch_fdb_learned_entries_limit", {"bridge": "br0"}, 8192),
         ("vswitch_fdb_moves_total", {"bridge": "br0"}, 1),
         ("vswitch_worker_busy_seconds_total", {"worker": "0"}, 1.5),
         ("vswitch_worker_run_seconds_total", {"worker": "0"}, 6),
@@ -241,37 +243,14 @@ async def test_an_address_in_use_is_refused_and_the_old_one_kept(server: Metrics
     first = await server.start(ANY_PORT)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = "127.0.0.1:%d" % other.getsockname()[1]
-        with pytest.raises(MetricsError, match=rf"^metrics\.listen: {taken}: the address is in use"):
+        with pytest.raises(MetricsError, match=rf'^metrics\.listen: "{taken}": the address is in use'):
             await server.start(taken)
     assert server.address == first
     assert (await get(first))[0].status == 200
 
 
-@pytest.mark.parametrize(
-    ("listen", "expected"),
-    [
-        ("127.0.0.1:9478", ("127.0.0.1", 9478)),
-        ("[::1]:9478", ("::1", 9478)),
-        ("localhost:0", ("localhost", 0)),
-        (":9478", (None, 9478)),
-    ],
-)
-def test_an_address_is_read(listen: str, expected: tuple[str | None, int]) -> None:
-    assert parse_listen(listen) == expected
-
-
-@pytest.mark.parametrize(
-    "listen", ["9478", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "::1:9478x", "[::1:9", "a/b:1",
-               "user@host:1"]
-)  # fmt: skip
-def test_what_is_no_address_is_refused_by_name(listen: str) -> None:
-    with pytest.raises(MetricsError) as refusal:
-        parse_listen(listen)
-    assert str(refusal.value).startswith(f"metrics.listen: {listen}: ")
-
-
-@pytest.mark.parametrize("listen", ["192.0.2.1:0", "no-such-host.invalid:0", "a..b:0"])
-async def test_an_address_of_no_interface_is_refused(server: MetricsServer, listen: str) -> None:
-    with pytest.raises(MetricsError, match=r"^metrics\.listen: "):
+@pytest.mark.parametrize("listen", ["192.0.2.1:0", "no-such-host.invalid:0", "a..b:0", "9478"])
+async def test_an_address_that_is_not_here_is_refused_by_name(server: MetricsServer, listen: str) -> None:
+    with pytest.raises(MetricsError, match=rf'^metrics\.listen: "{re.escape(listen)}": '):
         await server.start(listen)
     assert server.address is None

@@ -66,17 +66,19 @@ PORT_COUNTERS: Table = (
 )
 
 BRIDGE_GAUGES: Table = (
-    ("macs", "vswitch_fdb_entries", "MAC addresses in the bridge's forwarding database now."),
-    ("mac_limit", "vswitch_fdb_entries_limit", "MAC addresses the bridge may learn."),
-    ("ageing_s", "vswitch_bridge_ageing_seconds", "Time after which an unseen MAC address is forgotten; 0: never."),
+    ("macs", "vswitch_fdb_entries", "MAC addresses in the bridge's forwarding database, static ones included."),
+    ("learned", "vswitch_fdb_learned_entries", "Learned MAC addresses in the bridge's forwarding database."),
+    ("mac_limit", "vswitch_fdb_learned_entries_limit", "MAC addresses the bridge may hold learned."),
+    ("ageing_s", "vswitch_fdb_ageing_seconds", "Time after which an unseen MAC address is forgotten; 0: never."),
 )
 
 BRIDGE_COUNTERS: Table = (
-    ("learned", "vswitch_fdb_learned_entries", "MAC addresses learned."),
-    ("moves", "vswitch_fdb_moves", "MAC addresses that moved to another port."),
+    ("learn_events", "vswitch_fdb_learn_events", "MAC addresses learned anew."),
+    ("moves", "vswitch_fdb_moves", "Learned MAC addresses that moved to another port."),
     ("limit_hits", "vswitch_fdb_limit_hits", "MAC addresses not learned because the bridge or the port was full."),
-    ("evicted", "vswitch_fdb_evicted_entries", "MAC addresses thrown out to make room for others."),
-    ("aged", "vswitch_fdb_aged_entries", "MAC addresses forgotten because they were not seen for the ageing time."),
+    ("evicted", "vswitch_fdb_evictions", "Learned MAC addresses thrown out because their place in the table was full."),
+    ("aged", "vswitch_fdb_aged", "MAC addresses forgotten because they were not seen for the ageing time."),
+    ("static_conflicts", "vswitch_fdb_static_conflicts", "Frames with a static MAC address from another port than its own."),
 )
 
 WORKER_COUNTERS: Table = (
@@ -84,7 +86,6 @@ WORKER_COUNTERS: Table = (
     ("frames", "vswitch_worker_frames", "Frames the worker received."),
     ("polls", "vswitch_worker_polls", "Rounds in which the worker asked its ports for frames."),
     ("sleeps", "vswitch_worker_sleeps", "Times the worker went to sleep because no frame came."),
-    ("wakeups", "vswitch_worker_wakeups", "Times the worker was woken from sleep."),
     ("busy_s", "vswitch_worker_busy_seconds", "Time the worker spent moving frames."),
     ("total_s", "vswitch_worker_run_seconds", "Time since the worker started; the busy share's denominator."),
 )

@@ -14,12 +14,13 @@ import errno
 import gzip
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
+from vswitch.config.errors import Problem
+from vswitch.config.text import split_listen
 from vswitch.observe.collector import Observed, Snapshot, SwitchCollector
 
 SHUTDOWN_S = 0.5  # grace for a scrape under way when the server stops
@@ -41,20 +42,6 @@ class Exposition:
 
     body: bytes
     headers: dict[str, str]
-
-
-def parse_listen(listen: str) -> tuple[str | None, int]:
-    """Split "127.0.0.1:9478", "[::1]:9478" or ":9478" into host (None: all addresses) and port.
-
-    Raises MetricsError if it is none of these.
-    """
-    try:
-        parts = urlsplit(f"//{listen}")
-        if parts.port is None or parts.netloc != listen or parts.username is not None:
-            raise ValueError(listen)
-    except ValueError:
-        raise _refusal(listen, 'an address is HOST:PORT or [IPV6]:PORT; "" serves no metrics') from None
-    return parts.hostname, parts.port
 
 
 def render(snapshot: Snapshot, accept: str, accept_encoding: str) -> Exposition:
@@ -96,14 +83,14 @@ class MetricsServer:
         if listen == self._listen:
             return self.address
         before, address_before = self._listen, self.address
-        target = parse_listen(listen) if listen else None
-        await self.stop()
+        await self.stop()  # first: the new address may be the old port on more or fewer interfaces
+        if not listen:
+            return None
         try:
-            if target is not None:
-                await self._open(listen, *target)
+            await self._open(listen, listen)
         except MetricsError:
             if address_before is not None:
-                await self._open(before, *parse_listen(address_before))
+                await self._open(before, address_before)
             raise
         return self.address
 
@@ -116,16 +103,18 @@ class MetricsServer:
             await runner.cleanup()
             renderer.shutdown(wait=False, cancel_futures=True)
 
-    async def _open(self, listen: str, host: str | None, port: int) -> None:
+    async def _open(self, listen: str, address: str) -> None:
+        """Serve on `address`; `listen` is how the configuration puts it."""
         app = web.Application()
         app.router.add_get("/metrics", self._scrape)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host name no resolver takes
+            host, port = split_listen(address)
+            await runner.setup()
+            await web.TCPSite(runner, host or None, port).start()
+        except (OSError, ValueError) as error:
             await runner.cleanup()
-            raise _refusal(listen, _explain(error)) from error
+            raise _refusal(listen, error) from error
         self._runner, self._listen = runner, listen
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
@@ -138,10 +127,6 @@ class MetricsServer:
         return web.Response(body=page.body, headers=page.headers)
 
 
-def _refusal(listen: str, right: str) -> MetricsError:
-    return MetricsError(f"metrics.listen: {listen}: {right}")
-
-
-def _explain(error: OSError | UnicodeError) -> str:
+def _refusal(listen: str, error: OSError | ValueError) -> MetricsError:
     code = error.errno if isinstance(error, OSError) else None
-    return REMEDIES.get(code, f"cannot listen there: {error}")
+    return MetricsError(Problem("metrics.listen", REMEDIES.get(code, str(error)), listen).line())

@@ -14,11 +14,10 @@ from typing import Literal, get_args
 import msgspec
 
 PortState = Literal["up", "down", "no carrier", "missing", "unusable"]
-PortError = Literal["receive", "transmit"]
 LoopName = Literal["uvloop", "asyncio"]
 
 PORT_STATES: tuple[str, ...] = get_args(PortState)
-PORT_ERRORS: tuple[str, ...] = get_args(PortError)
+PORT_ERRORS = ("receive",)  # kinds of PortStats.errors
 
 
 class PortReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,11 +46,13 @@ class BridgeReport(msgspec.Struct, frozen=True, kw_only=True):
     mac_limit: int
     ports: list[str]
     macs: int  # entries held now, static ones included
-    learned: int = 0
-    moves: int  # a known MAC seen on another port
+    learned: int = 0  # entries learned and held now: what mac_limit is held against
+    learn_events: int = 0
+    moves: int  # a learned MAC seen on another port
     limit_hits: int  # a MAC not learned because the bridge or its port was full
-    evicted: int = 0
-    aged: int = 0
+    evicted: int = 0  # thrown out because the hash table had no room near their place
+    aged: int = 0  # not seen for ageing_s
+    static_conflicts: int = 0  # a static MAC seen on another port: it stays where it is
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,6 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     polls: int
     sleeps: int
-    wakeups: int = 0
     busy_share: float  # 0 to 1, of the worker's whole life
     busy_s: float = 0.0  # spent moving frames
     total_s: float = 0.0  # since the worker started
