@@ -10,13 +10,14 @@ UNITDIR    ?= /usr/local/lib/systemd/system
 SYSUSERS   ?= /usr/local/lib/sysusers.d
 COMPLETION ?= /usr/local/share/bash-completion/completions
 DESTDIR    ?=
+TARGET     := $(DESTDIR)$(PREFIX)
 
 BUILD_PACKAGES   := gcc libc6-dev
 DEMO_PACKAGES    := iproute2 iputils-ping iperf3
 TEST_PACKAGES    := $(DEMO_PACKAGES) bridge-utils busybox-static cpio ethtool libcap2-bin nftables prometheus \
                     qemu-system-x86 systemd tcpdump xz-utils zstd
 BENCH_PACKAGES   := $(DEMO_PACKAGES) ethtool openvswitch-switch valgrind vde2
-INSTALL_PACKAGES := iproute2 nftables
+INSTALL_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables python3 python3-dev python3-venv
 
 PIP    := .venv/bin/python -m pip --quiet --disable-pip-version-check
 NATIVE := $(shell find vswitch/_fastpath -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
@@ -46,6 +47,7 @@ help:
 	@echo 'make clean      remove what was built'
 
 build: .make/build
+	@echo '.venv/bin/vswitchd and .venv/bin/vswitchctl are ready'
 
 demo: .make/build
 	@.ci/need $(DEMO_PACKAGES)
@@ -92,27 +94,26 @@ asan: .make/asan
 	@VSWITCH_PROBE=1 VSWITCH_SANITIZE=address,undefined .venv/bin/python setup.py --quiet build --build-lib build/asan/lib
 	@touch $@
 
-# A wheel made from nothing, so that it carries neither test doors nor what was deleted since.
-install: .make/venv
+# Debian's own Python, for the service may not look into anybody's home; and a build from nothing, so that what is
+# installed carries neither test doors nor what was deleted since.
+install:
 	@.ci/need $(INSTALL_PACKAGES)
-	rm -rf build/release build/wheel
-	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
-	.venv/bin/python -m venv --clear $(DESTDIR)$(PREFIX)
-	$(DESTDIR)$(PREFIX)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile build/wheel/*.whl
-	$(DESTDIR)$(PREFIX)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(PREFIX)/lib
-ifneq ($(DESTDIR),)
-	grep -rlIF '$(DESTDIR)' $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/pyvenv.cfg | xargs -r sed -i 's|$(DESTDIR)||g'
-endif
+	rm -rf build/release
+	$${PYTHON:-/usr/bin/python3} -m venv --clear $(TARGET)
+	$(TARGET)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile .
+	$(TARGET)/bin/python -m compileall -q -s '$(DESTDIR)' $(TARGET)/lib
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(UNITDIR) $(SYSUSERS) $(COMPLETION) $(SYSCONFDIR)/vswitch)
 	ln -sf $(PREFIX)/bin/vswitchd $(PREFIX)/bin/vswitchctl $(DESTDIR)$(BINDIR)
 	sed 's|/opt/vswitch|$(PREFIX)|; s|/etc/vswitch|$(SYSCONFDIR)/vswitch|' systemd/vswitch.service \
 		>$(DESTDIR)$(UNITDIR)/vswitch.service
 	install -m 644 systemd/vswitch.sysusers $(DESTDIR)$(SYSUSERS)/vswitch.conf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/vswitch conf/vswitch.toml systemd/vswitch-netns.conf
+	install -D -m 644 -t $(TARGET)/share/vswitch conf/vswitch.toml systemd/vswitch-netns.conf
 	test -e $(DESTDIR)$(SYSCONFDIR)/vswitch/vswitch.toml || \
 		install -m 644 conf/vswitch.toml $(DESTDIR)$(SYSCONFDIR)/vswitch/vswitch.toml
-	_VSWITCHCTL_COMPLETE=bash_source .venv/bin/vswitchctl >$(DESTDIR)$(COMPLETION)/vswitchctl
-ifeq ($(DESTDIR),)
+	_VSWITCHCTL_COMPLETE=bash_source $(TARGET)/bin/vswitchctl >$(DESTDIR)$(COMPLETION)/vswitchctl
+ifneq ($(DESTDIR),)
+	grep -rlIF '$(DESTDIR)' $(TARGET)/bin $(TARGET)/pyvenv.cfg | xargs -r sed -i 's|$(DESTDIR)||g'
+else
 	systemd-sysusers $(SYSUSERS)/vswitch.conf
 	test ! -d /run/systemd/system || systemctl daemon-reload
 	@echo 'edit $(SYSCONFDIR)/vswitch/vswitch.toml, then: systemctl enable --now vswitch'
@@ -120,7 +121,7 @@ endif
 
 uninstall:
 	-test -n '$(DESTDIR)' -o ! -d /run/systemd/system || systemctl disable --now vswitch
-	rm -rf $(DESTDIR)$(PREFIX)
+	rm -rf $(TARGET)
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/vswitchd $(BINDIR)/vswitchctl $(UNITDIR)/vswitch.service \
 		$(SYSUSERS)/vswitch.conf $(COMPLETION)/vswitchctl)
 
