@@ -1,0 +1,212 @@
+"""A real Prometheus scrapes a running switch with traffic on it; every query of the dashboard must return data.
+
+One switch and one Prometheus, both started here and found nowhere else, serve all tests of the module. Prometheus runs
+on the files of conf/, with the addresses and the interval put in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import socket
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import dashboard
+from tests.lab import Lab, Running, require_root, wait_for
+
+BIN = Path(sys.executable).parent
+START_LIMIT_S = 20
+SCRAPE_LIMIT_S = 15
+RATE_WINDOW = "5s"  # what Grafana would put for $__rate_interval at one scrape a second
+
+CONFIG = """
+[switch]
+run_dir = "{run_dir}"
+[metrics]
+listen = "127.0.0.1:0"
+[[bridge]]
+name = "br0"
+"""
+
+PORT = """
+[[port]]
+name = "{name}"
+bridge = "br0"
+kind = "tap"
+netns = "{netns}"
+access = 10
+"""
+
+
+class Prometheus:
+    """The HTTP API of a Prometheus server."""
+
+    def __init__(self, address: str) -> None:
+        self._base = f"http://{address}"
+
+    def ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self._base}/-/ready", timeout=5) as response:
+                return response.status == 200
+        except urllib.error.URLError:
+            return False
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """The `data` of an API answer; fails the test with Prometheus' own words."""
+        url = f"{self._base}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return json.load(response)["data"]
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"{path} {parameters}: {error.read().decode()}")
+
+    def values(self, expr: str) -> list[float]:
+        """The value of every series that an instant query returns."""
+        return [float(series["value"][1]) for series in self.get("query", query=expr)["result"]]
+
+    def rule_health(self) -> set[str]:
+        """How the rules fare: "ok", "unknown" before their first evaluation, "err"."""
+        return {rule["health"] for group in self.get("rules")["groups"] for rule in group["rules"]}
+
+    def label_values(self, label: str, selector: str) -> list[str]:
+        """What a label is set to in the series that match."""
+        return self.get(f"label/{label}/values", **{"match[]": selector})
+
+
+class Host:
+    """A running switch with two guests that ping each other, and a Prometheus that watches it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.ports = {lab.name(stem): lab.namespace(stem) for stem in ("A", "B")}
+        self.config = lab.path("vswitch.toml")
+        self.run_dir = lab.path("run")
+        self.switch = self._start_switch()
+        self.address = self._metrics_address()
+        self._start_traffic()
+        self.prometheus = self._start_prometheus()
+
+    def write_config(self, ports: list[str]) -> None:
+        """Have the configuration file name these ports only."""
+        text = [PORT.format(name=name, netns=self.ports[name]) for name in ports]
+        self.config.write_text(CONFIG.format(run_dir=self.run_dir) + "".join(text))
+
+    def control(self, *words: str) -> str:
+        """Run vswitchctl and return what it prints."""
+        return self.lab.run(str(BIN / "vswitchctl"), "--run-dir", str(self.run_dir), *words).stdout
+
+    def _start_switch(self) -> Running:
+        self.write_config(list(self.ports))
+        switch = self.lab.start(str(BIN / "vswitchd"), "--config", str(self.config))
+        socket_path = self.run_dir / "control.sock"
+        wait_for(lambda: socket_path.exists() or not switch.alive(), START_LIMIT_S, "the switch to start")
+        assert switch.alive(), switch.text()
+        return switch
+
+    def _metrics_address(self) -> str:
+        return json.loads(self.control("-o", "json", "show"))["metrics_listen"]
+
+    def _start_traffic(self) -> None:
+        for number, (port, netns) in enumerate(self.ports.items(), 1):
+            self.lab.address(port, f"10.0.0.{number}/24", netns=netns)
+        guest = next(iter(self.ports.values()))
+        wait_for(lambda: self.lab.ping("10.0.0.2", netns=guest), START_LIMIT_S, "the guests to reach each other")
+        self.lab.start("ping", "-n", "-q", "-i", "0.05", "10.0.0.2", netns=guest)
+
+    def _start_prometheus(self) -> Prometheus:
+        address = free_address()
+        config = self._prometheus_config()
+        server = self.lab.start(
+            "prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.lab.path('tsdb')}",
+            f"--web.listen-address={address}", "--log.level=warn",
+        )  # fmt: skip
+        prometheus = Prometheus(address)
+        wait_for(lambda: prometheus.ready() or not server.alive(), START_LIMIT_S, "Prometheus to start")
+        assert server.alive(), server.text()
+        enough = f"min(count_over_time(vswitch_port_receive_frames_total[{RATE_WINDOW}])) >= 3"
+        wait_for(lambda: prometheus.values(enough), SCRAPE_LIMIT_S, "three scrapes of the switch")
+        return prometheus
+
+    def _prometheus_config(self) -> Path:
+        text = (dashboard.CONF / "prometheus.yml").read_text()
+        config = self.lab.path("prometheus.yml")
+        config.write_text(text.replace("127.0.0.1:9478", self.address).replace("_interval: 15s", "_interval: 1s"))
+        shutil.copy(dashboard.CONF / "prometheus-alerts.yml", config.parent)
+        return config
+
+
+def free_address() -> str:
+    """A TCP address of this host that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return "127.0.0.1:%d" % probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    require_root()
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed (Debian package prometheus)")
+    with Lab() as lab:
+        yield Host(lab)
+
+
+@pytest.fixture(scope="module")
+def chosen(host: Host) -> dict[str, str]:
+    """The dashboard's variables as Grafana fills them when "All" is chosen."""
+    values = {"__rate_interval": RATE_WINDOW}
+    for name, found in dashboard.variables().items():
+        selector = dashboard.substitute(found["selector"], values)
+        values[name] = "|".join(host.prometheus.label_values(found["label"], selector))
+    return values
+
+
+def test_the_variables_find_switch_bridge_and_ports(host: Host, chosen: dict[str, str]) -> None:
+    assert chosen["instance"] == host.address
+    assert chosen["bridge"] == "br0"
+    assert chosen["port"] == "|".join(sorted(host.ports))
+
+
+@pytest.mark.parametrize("query", dashboard.queries(), ids=lambda query: query.title)
+def test_a_query_of_the_dashboard_returns_data(host: Host, chosen: dict[str, str], query: dashboard.Query) -> None:
+    values = host.prometheus.values(dashboard.substitute(query.expr, chosen))
+    assert any(map(math.isfinite, values)), f"{query.expr} returned {values}"
+
+
+def test_traffic_shows_on_every_port(host: Host) -> None:
+    for direction in ("receive", "transmit"):
+        rates = f"rate(vswitch_port_{direction}_frames_total[{RATE_WINDOW}]) > 0"
+        wait_for(lambda: len(host.prometheus.values(rates)) == 2, SCRAPE_LIMIT_S, f"{direction} rates of both ports")
+
+
+def test_counters_never_go_down(host: Host) -> None:
+    every_sample = host.prometheus.get("query", query='{__name__=~"vswitch_.+_total"}[1m]')["result"]
+    assert every_sample
+    for series in every_sample:
+        counted = [float(value) for _, value in series["values"]]
+        assert counted == sorted(counted), series["metric"]
+
+
+def test_prometheus_has_no_complaint(host: Host) -> None:
+    targets = host.prometheus.get("targets")["activeTargets"]
+    assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")]
+    wait_for(lambda: host.prometheus.rule_health() == {"ok"}, SCRAPE_LIMIT_S, "every alert to be evaluated")
+    wait_for(lambda: not host.prometheus.get("alerts")["alerts"], SCRAPE_LIMIT_S, "a healthy switch to raise no alert")
+
+
+def test_a_removed_port_leaves_no_series(host: Host) -> None:
+    kept, removed = host.ports
+    series = f'count({{port="{removed}"}})'
+    assert host.prometheus.values(series)
+    host.write_config([kept])
+    host.control("apply", str(host.config))
+    wait_for(lambda: not host.prometheus.values(series), SCRAPE_LIMIT_S, "the removed port's series to end")
+    assert host.prometheus.values(f'count({{port="{kept}"}})')
