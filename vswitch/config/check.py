@@ -133,7 +133,7 @@ def _kind_keys(port: Port, path: str) -> Iterator[Problem]:
     if port.kind == "memory" and port.mac is not None:
         yield Problem(f"{path}.mac", "a memory port is no device and has no MAC", port.mac)
     if port.create and port.kind != "netdev":
-        yield Problem(f"{path}.create", "only a netdev is created for QEMU to open; a tap always is the daemon's own", True)
+        yield Problem(f"{path}.create", "only a netdev is created for QEMU to open; a tap is the daemon's own anyway", True)
     made = port.create and port.kind == "netdev"
     for key in ("owner", "group", "queues"):
         if getattr(port, key) is not None and not made:
@@ -223,10 +223,10 @@ def _one_spelling(mac: str) -> str:
 def _static_port(config: Config, entry: StaticMac, path: str) -> Iterator[Problem]:
     port = config.find_port(entry.port)
     if port is None or port.bridge != entry.bridge:
-        right = f"a port on {entry.bridge}; it has {_listed(p.name for p in config.ports_of(entry.bridge))}"
+        right = f"no port on {entry.bridge}; right: {_listed(other.name for other in config.ports_of(entry.bridge))}"
         yield Problem(f"{path}.port", right, entry.port)
     elif not carries(port, entry.vlan):
-        yield Problem(f"{path}.vlan", f"a VLAN that {port.name} carries; it carries {vlan_text(port)}", entry.vlan)
+        yield Problem(f"{path}.vlan", f"port {port.name} does not carry it; right: {vlan_text(port)}", entry.vlan)
 
 
 def carries(port: Port, vlan: int) -> bool:
@@ -276,4 +276,4 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _a_bridge(config: Config) -> str:
-    return f"a bridge of this configuration; it has {_listed(bridge.name for bridge in config.bridge)}"
+    return f"no such bridge; right: {_listed(bridge.name for bridge in config.bridge)}"

@@ -77,7 +77,7 @@ def del_port(config: Config, name: str) -> Config:
     )
 
 
-def change_port(config: Config, name: str, **fields: Any) -> Config:
+def change_port(config: Config, name: str, /, **fields: Any) -> Config:
     """The port with other values for the model's fields. On another bridge its static entries are dropped."""
     old = _port(config, name)
     unknown = sorted(set(fields) - set(Port.__struct_fields__))

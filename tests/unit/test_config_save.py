@@ -1,0 +1,82 @@
+"""Model to text and back: whatever the model can hold, `load.parse` reads as an equal model."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from vswitch.config.check import problems
+from vswitch.config.load import parse
+from vswitch.config.model import Bridge, Config, Metrics, Port, StaticMac, Storm, Switch
+from vswitch.config.save import dumps
+from vswitch.config.text import vlan_list
+
+NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "S", "P"), exclude_characters="/:%"),
+                min_size=1, max_size=15).filter(lambda name: len(name.encode()) <= 15 and name not in (".", ".."))
+VIDS = st.integers(1, 4094)
+TRUNKS = st.frozensets(VIDS, max_size=40).map(vlan_list)
+MACS = st.integers(1, 2**48 - 1).map(lambda n: n & ~(1 << 40)).filter(bool).map(
+    lambda n: ":".join(f"{n:012x}"[i : i + 2] for i in range(0, 12, 2)))
+RATES = st.none() | st.integers(1, 10**9)
+STORMS = st.builds(Storm, broadcast=RATES, multicast=RATES, unknown_unicast=RATES).filter(lambda s: s != Storm())
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=20)
+
+
+def ports(name: str, bridges: list[str]) -> st.SearchStrategy[Port]:
+    common = {
+        "name": st.just(name),
+        "bridge": st.none() | st.sampled_from(bridges) if bridges else st.none(),
+        "mtu": st.none() | st.integers(68, 65521),
+        "offloads": st.booleans(),
+        "isolated": st.booleans(),
+        "hairpin": st.booleans(),
+        "mac_limit": st.none() | st.integers(1, 1_048_576),
+        "storm": st.none() | STORMS,
+    }
+    tap = st.builds(Port, kind=st.just("tap"), netns=st.none() | TEXTS.filter(lambda t: t not in (".", "..")),
+                    mac=st.none() | MACS, access=st.none() | VIDS, **common)
+    made = st.builds(Port, kind=st.just("netdev"), create=st.just(True), owner=st.none() | TEXTS,
+                     group=st.none() | TEXTS, queues=st.none() | st.integers(1, 16), trunk=TRUNKS,
+                     native=st.none() | VIDS, **common)
+    memory = st.builds(Port, kind=st.just("memory"), trunk=st.none() | TRUNKS, **common)
+    return tap | made | memory
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Any configuration that `check` has nothing against."""
+    names = draw(st.lists(NAMES, unique=True, max_size=8))
+    split = draw(st.integers(0, len(names)))
+    bridges, port_names = names[:split], names[split:]
+    table = tuple(draw(ports(name, bridges)) for name in port_names)
+    homes = [port for port in table if port.bridge and port.access is None and port.trunk is None]
+    entries = draw(st.lists(st.tuples(st.sampled_from(homes), MACS), max_size=4)) if homes else []
+    statics = {(p.bridge, mac): StaticMac(bridge=p.bridge, mac=mac, port=p.name, vlan=7) for p, mac in entries}
+    return Config(
+        switch=draw(st.builds(Switch, run_dir=TEXTS.map("/{}".format), workers=st.integers(1, 16),
+                              busy_poll_us=st.integers(0, 10**6), group=st.text(max_size=9))),
+        metrics=draw(st.builds(Metrics, listen=st.sampled_from(["", ":0", "[::1]:9478", "127.0.0.1:9478"]))),
+        bridge=tuple(draw(st.builds(Bridge, name=st.just(name), ageing_s=st.integers(0, 10**6),
+                                    mac_limit=st.integers(1, 1_048_576))) for name in bridges),
+        port=table,
+        fdb=tuple(statics.values()),
+    )
+
+
+@given(configs())
+def test_round_trip(config: Config):
+    assert problems(config) == []
+    assert parse(dumps(config), "saved") == config
+
+
+def test_what_is_default_is_left_out():
+    assert dumps(Config()) == "\n"
+    config = Config(
+        switch=Switch(workers=2),
+        bridge=(Bridge(name="br0"),),
+        port=(Port(name="tapA", kind="tap", bridge="br0", trunk=(10, "20-29"), storm=Storm(broadcast=5)),),
+    )
+    assert dumps(config) == (
+        '[switch]\nworkers = 2\n\n'
+        '[[bridge]]\nname = "br0"\n\n'
+        '[[port]]\nname = "tapA"\nkind = "tap"\nbridge = "br0"\ntrunk = [10, "20-29"]\nstorm = { broadcast = 5 }\n'
+    )

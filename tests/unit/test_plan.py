@@ -1,0 +1,126 @@
+"""The diff of two configurations: which steps, in which order, in which words."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from vswitch.config.model import Bridge, Config, Metrics, Port, StaticMac, Storm, Switch
+from vswitch.config.plan import Action, diff
+
+import pytest
+
+BR0, BR1 = Bridge(name="br0"), Bridge(name="br1")
+MAC = "52:54:00:00:00:0a"
+
+
+def tap(name: str = "tapA", **fields: object) -> Port:
+    return Port(name=name, kind="tap", **{"bridge": "br0", **fields})
+
+
+def one(old: Port, new: Port) -> tuple[Action, str]:
+    (step,) = diff(Config(bridge=(BR0, BR1), port=(old,)), Config(bridge=(BR0, BR1), port=(new,))).steps
+    return step.action, str(step)
+
+
+def test_nothing_to_do():
+    config = Config(bridge=(BR0,), port=(tap(),))
+    assert diff(config, config).lines == []
+
+
+def test_order_and_words():
+    old = Config(
+        bridge=(BR0,),
+        port=(tap("gone"), tap("kept"), tap("cold")),
+        fdb=(StaticMac(bridge="br0", mac=MAC, port="gone"),),
+    )
+    new = Config(
+        switch=Switch(log_level="debug"),
+        metrics=Metrics(listen=""),
+        bridge=(BR1,),
+        port=(tap("idle", bridge=None), tap("kept", bridge="br1"), tap("cold", bridge="br1", netns="A"),
+              Port(name="eth1", kind="netdev", bridge="br1")),
+        fdb=(StaticMac(bridge="br1", mac=MAC, port="kept", vlan=10),),
+    )
+    assert diff(old, new).lines == [
+        "change switch.log_level: info -> debug",
+        "change metrics.listen: 127.0.0.1:9478 -> off",
+        f"remove static {MAC} on br0 behind gone",
+        "remove port gone (tap)",
+        "remove bridge br0",
+        "add bridge br1",
+        "add port idle (tap), on no bridge",
+        "change port kept (tap): bridge br0 -> br1",
+        "replace port cold (tap): netns none -> A; bridge br0 -> br1",
+        "add port eth1 (netdev) to br1",
+        f"add static {MAC} vlan 10 on br1 behind kept",
+    ]
+
+
+WARM = [
+    ({"bridge": "br1"}, "bridge br0 -> br1"),
+    ({"access": 10}, "vlan all -> access 10"),
+    ({"trunk": (10, "20-29"), "native": 1}, "vlan all -> trunk 10,20-29 native 1"),
+    ({"trunk": ()}, "vlan all -> trunk none"),
+    ({"isolated": True}, "isolated false -> true"),
+    ({"hairpin": True}, "hairpin false -> true"),
+    ({"mac_limit": 5}, "mac_limit none -> 5"),
+    ({"mtu": 9000}, "mtu none -> 9000"),
+    ({"storm": Storm(broadcast=9)}, "storm.broadcast none -> 9"),
+]
+COLD = [
+    ({"kind": "memory"}, "kind tap -> memory"),
+    ({"netns": "A"}, "netns none -> A"),
+    ({"mac": MAC}, f"mac none -> {MAC}"),
+    ({"offloads": False}, "offloads true -> false"),
+    ({"create": True}, "create false -> true"),
+    ({"owner": "kvm"}, "owner none -> kvm"),
+    ({"group": "kvm"}, "group none -> kvm"),
+    ({"queues": 1}, "queues none -> 1"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), WARM)
+def test_changed_with_frames_flowing(fields: dict[str, object], words: str):
+    old = tap()
+    new = Port(**{"name": "tapA", "kind": "tap", "bridge": "br0", **fields})
+    assert one(old, new) == (Action.CHANGE, f"change port tapA (tap): {words}")
+
+
+@pytest.mark.parametrize(("fields", "words"), COLD)
+def test_replaced(fields: dict[str, object], words: str):
+    old = tap()
+    new = Port(**{"name": "tapA", "kind": "tap", "bridge": "br0", **fields})
+    assert one(old, new) == (Action.REPLACE, f"replace port tapA (tap): {words}")
+
+
+def test_every_field_of_a_port_is_known_to_the_plan():
+    covered = {key for fields, _ in WARM + COLD for key in fields}
+    assert covered == set(Port.__struct_fields__) - {"name"}
+
+
+def test_a_bridge_changes():
+    plan = diff(Config(bridge=(BR0,)), Config(bridge=(Bridge(name="br0", ageing_s=60, mac_limit=9),)))
+    assert plan.lines == ["change bridge br0: ageing_s 300 -> 60; mac_limit 8192 -> 9"]
+    assert plan.names("bridge", Action.CHANGE) == ["br0"]
+
+
+def test_what_takes_a_restart():
+    plan = diff(Config(), Config(switch=Switch(run_dir="/run/x", workers=2, busy_poll_us=0)))
+    assert plan.steps == ()
+    assert plan.restart == (
+        "switch.run_dir: /run/x: takes a restart of the daemon; it runs with /run/vswitch",
+        "switch.workers: 2: takes a restart of the daemon; it runs with 1",
+        "switch.busy_poll_us: 0: takes a restart of the daemon; it runs with 2000",
+    )
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "c", "d"]), unique=True)
+
+
+@given(NAMES, NAMES)
+def test_names_go_and_come_and_nothing_else(before: list[str], after: list[str]):
+    old, new = (Config(bridge=(BR0,), port=tuple(tap(name) for name in names)) for names in (before, after))
+    plan = diff(old, new)
+    assert set(plan.names("port", Action.REMOVE)) == set(before) - set(after)
+    assert set(plan.names("port", Action.ADD)) == set(after) - set(before)
+    assert plan.names("port", Action.CHANGE, Action.REPLACE) == []

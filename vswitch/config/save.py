@@ -1,0 +1,58 @@
+"""The model as TOML text: what `vswitchctl save` writes, and what `load.parse` reads back to an equal model.
+
+A writer of our own, because the schema is flat (scalars, lists of scalars, one inline table) and the general writers
+fold short tables into one-line lists, which nobody wants to edit. What equals its default is left out, except the
+names that make a table what it is: the file says what the administrator decided, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .model import Config, Table
+
+SECTIONS = ("switch", "metrics")
+LISTS = ("bridge", "port", "fdb")
+
+
+def dumps(config: Config) -> str:
+    """The configuration as a file's text. Tables come in the model's order, keys in their declaration's."""
+    headed = [(f"[{name}]", getattr(config, name)) for name in SECTIONS]
+    headed += [(f"[[{name}]]", table) for name in LISTS for table in getattr(config, name)]
+    blocks = ("\n".join([head, *_lines(table)]) for head, table in headed if head[1] == "[" or _decided(table))
+    return "".join(f"{block}\n\n" for block in blocks).rstrip("\n") + "\n"
+
+
+def _lines(table: Table) -> Iterator[str]:
+    for key, value in _decided(table):
+        yield f"{key} = {_value(value)}"
+
+
+def _decided(table: Table) -> list[tuple[str, Any]]:
+    """The keys that differ from their defaults. A required key has no default, so nothing equals it."""
+    fields = table.__struct_fields__
+    defaults = (None,) * (len(fields) - len(table.__struct_defaults__)) + table.__struct_defaults__
+    pairs = ((key, getattr(table, key), default) for key, default in zip(fields, defaults, strict=True))
+    return [(key, value) for key, value, default in pairs if value != default]
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case str():
+            return _string(value)
+        case tuple():
+            return "[" + ", ".join(_value(item) for item in value) + "]"
+        case Table():
+            return "{ " + ", ".join(_lines(value)) + " }"
+    raise TypeError(f"TOML has no {type(value).__name__} here")
+
+
+def _string(text: str) -> str:
+    """A basic string: JSON's escapes are TOML's too, but DEL must be escaped as well."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
