@@ -45,3 +45,11 @@ def read_by_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except (ValueError, OSError):
         return False
     return (status.st_dev, status.st_ino) == (device, inode)
+
+
+def complain(text: str, stream: TextIO | None = None) -> None:
+    """Say why the daemon does not start: to a person bare, for no time or level makes it clearer."""
+    stream = stream or sys.stderr
+    prefix = f"<{PRIORITIES[logging.ERROR]}>" if read_by_journal(stream, os.environ) else ""
+    for line in text.splitlines():
+        print(prefix + line, file=stream)

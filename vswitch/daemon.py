@@ -1,0 +1,186 @@
+"""vswitchd: the composition root. It makes the parts, starts them in order, and takes them down in the reverse.
+
+    lock -> data plane -> links -> switch (configuration applied) -> metrics -> control socket -> READY
+
+The control socket is the last to appear and the first to go, so whoever sees it may use the switch. Everything here
+runs on one event loop (uvloop, or asyncio where that is missing or VSWITCH_LOOP=asyncio); the main task serves SIGHUP
+and is cancelled by SIGTERM and SIGINT, during the start too.
+
+What the daemon refuses it says in one line on stderr, and ends with 1; with 2 when its arguments are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+from vswitch import __version__
+from vswitch import log as logs
+from vswitch.api.server import ControlServer
+from vswitch.config.apply import ApplyError
+from vswitch.config.errors import ConfigError
+from vswitch.config.load import load
+from vswitch.config.model import LOG_LEVELS, Config
+from vswitch.dataplane import Dataplane, WorkerCounters
+from vswitch.lock import LockError, locked
+from vswitch.notify import Notifier
+from vswitch.observe.metrics import MetricsError, MetricsServer
+from vswitch.ports.links import Links
+from vswitch.switch import Switch
+
+HEARTBEAT_S = 5.0  # the status line is no older; the watchdog may ask for more
+
+REFUSALS = (ConfigError, ApplyError, MetricsError, LockError, OSError)
+
+log = logging.getLogger("vswitch")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the daemon in the foreground; the exit code."""
+    options = _arguments(argv)
+    try:
+        config = load(options.config)
+        if options.check:
+            print(f"{options.config}: {len(config.bridge)} bridges, {len(config.port)} ports: no fault found")
+            return 0
+        logs.set_up(options.log_level or config.switch.log_level)
+        with locked(config.switch.run_dir), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(Daemon(options, config).run())
+    except REFUSALS as error:
+        logs.complain(_placed(error, options.config))
+        return 1
+    return 0
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("vswitchd", description="The virtual switch daemon. It stays in the foreground.")
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration, in TOML")
+    parser.add_argument("--check", action="store_true", help="judge the configuration and end")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, help="instead of the configuration's")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser.parse_args(argv)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if os.environ.get("VSWITCH_LOOP") != "asyncio":
+        with suppress(ImportError):
+            import uvloop
+
+            return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+def _placed(error: Exception, file: Path) -> str:
+    """The refusal, with the file before it where it does not name it itself."""
+    text = str(error)
+    return text if text.startswith(f"{file}: ") else f"{file}: {text}"
+
+
+class Daemon:
+    """One switch and what serves it, from start to stop."""
+
+    def __init__(self, options: argparse.Namespace, config: Config) -> None:
+        self._options = options
+        self._config = config
+        self._notifier = Notifier()
+        self._reload_wanted = asyncio.Event()
+        self._stopping = False
+        self._dataplane = Dataplane(workers=config.switch.workers, busy_poll_us=config.switch.busy_poll_us)
+        self._links = Links()
+        self._switch = Switch(self._dataplane, self._links)
+        self._metrics = MetricsServer(self._switch)
+        self._control = ControlServer(self._switch, config.switch.run_dir, config.switch.group)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises one of REFUSALS when the start fails; then nothing stays behind."""
+        self._take_signals()
+        with suppress(asyncio.CancelledError):
+            async with AsyncExitStack() as stack:
+                await self._start(stack)
+                stack.callback(self._notifier.stopping)
+                await self._serve()
+
+    def _take_signals(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, task)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+
+    def _stop(self, task: asyncio.Task[None]) -> None:
+        if not self._stopping:  # a second signal must not cut the way down short
+            self._stopping = True
+            task.cancel()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        self._dataplane.start()
+        stack.push_async_callback(self._dataplane.stop)
+        self._links.start()
+        stack.callback(self._links.stop)
+        stack.push_async_callback(self._switch.stop)
+        await self._switch.start(self._config, str(self._options.config))
+        stack.push_async_callback(self._metrics.stop)
+        await self._metrics.start(self._config.metrics.listen)
+        stack.push_async_callback(self._control.stop)
+        await self._control.start()
+
+    async def _serve(self) -> None:
+        self._notifier.ready(self._status())
+        log.info("vswitch %s is ready: %s", __version__, self._status())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._heartbeat())
+            while True:
+                await self._reload_wanted.wait()
+                self._reload_wanted.clear()
+                await self._reload()
+
+    async def _reload(self) -> None:
+        file = self._options.config
+        self._notifier.reloading()
+        try:
+            plan = await self._switch.apply(load(file), source=str(file))
+        except REFUSALS as error:
+            log.error("not reloaded: %s", _placed(error, file).replace("\n", "; "))
+        else:
+            log.info("reloaded %s: %d changes", file, len(plan))
+        self._notifier.ready(self._status())
+
+    async def _heartbeat(self) -> None:
+        """Tell systemd that the loop and all workers are alive, and what the switch consists of."""
+        period = min(HEARTBEAT_S, (self._notifier.watchdog_s or HEARTBEAT_S) / 2)
+        before, told = self._dataplane.worker_counters(), self._status()
+        while True:
+            await asyncio.sleep(period)
+            now, status = self._dataplane.worker_counters(), self._status()
+            if stuck := stuck_workers(before, now):
+                log.error("workers %s have not moved for %.1f s", stuck, period)
+            else:
+                self._notifier.alive()
+            if status != told:
+                self._notifier.status(status)
+            before, told = now, status
+
+    def _status(self) -> str:
+        report = self._switch.show()
+        up = sum(port.state == "up" for port in report.ports)
+        return f"{len(report.bridges)} bridges, {up} of {len(report.ports)} ports up"
+
+
+def stuck_workers(before: Sequence[WorkerCounters], now: Sequence[WorkerCounters]) -> list[int]:
+    """The workers that neither sleep nor have polled between two readings."""
+    return [
+        index
+        for index, (old, new) in enumerate(zip(before, now, strict=True))
+        if new.polls == old.polls and new.sleeps == new.wakeups
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
