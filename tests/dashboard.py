@@ -30,7 +30,9 @@ def panels() -> list[dict[str, Any]]:
 
 def queries() -> list[Query]:
     """Every query of the panels and of the annotations."""
-    shown = [Query(f"{panel['title']} {target['refId']}", target["expr"]) for panel in panels() for target in panel["targets"]]
+    shown = [
+        Query(f"{panel['title']} {target['refId']}", target["expr"]) for panel in panels() for target in panel["targets"]
+    ]
     marks = [Query(mark["name"], mark["expr"]) for mark in load()["annotations"]["list"] if "expr" in mark]
     return shown + marks
 

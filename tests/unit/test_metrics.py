@@ -45,16 +45,16 @@ class FakeSwitch:
 
     def show(self) -> SwitchReport:
         bridge = BridgeReport(
-            name="br0", ageing_s=300, mac_limit=8192, ports=self.names, macs=2, learned=2, learn_events=3, moves=1, limit_hits=0
-        )
+            name="br0", ageing_s=300, mac_limit=8192, ports=self.names, macs=2, learned=2, learn_events=3, moves=1,
+            limit_hits=0,
+        )  # fmt: skip
         worker = WorkerReport(
             index=0, cpu=None, bursts=5, frames=20, polls=50, sleeps=3, busy_share=0.25, busy_s=1.5, total_s=6
         )
         return SwitchReport(
-            version="0.1.0", cython="3.1.0", pid=1, loop="asyncio", uptime_s=6.0, config_file="/etc/vswitch/vswitch.toml",
-            generation=4, applied_at=1.7e9, metrics_listen=None, bridges=[bridge],
-            ports=list(map(port_report, self.names)),
-            workers=[worker],
+            version="0.1.0", cython="3.1.0", pid=1, loop="asyncio", uptime_s=6.0,
+            config_file="/etc/vswitch/vswitch.toml", generation=4, applied_at=1.7e9, metrics_listen=None,
+            bridges=[bridge], ports=list(map(port_report, self.names)), workers=[worker],
         )  # fmt: skip
 
     def stats(self) -> list[PortStats]:

@@ -24,7 +24,7 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from vswitch.observe.report import PORT_ERRORS, PORT_STATES, PortReport, PortStats, SwitchReport
+from .report import PORT_ERRORS, PORT_STATES, PortReport, PortStats, SwitchReport
 
 
 class Observed(Protocol):
@@ -78,7 +78,7 @@ BRIDGE_COUNTERS: Table = (
     ("limit_hits", "vswitch_fdb_limit_hits", "MAC addresses not learned because the bridge or the port was full."),
     ("evicted", "vswitch_fdb_evictions", "Learned MAC addresses thrown out because their place in the table was full."),
     ("aged", "vswitch_fdb_aged", "MAC addresses forgotten because they were not seen for the ageing time."),
-    ("static_conflicts", "vswitch_fdb_static_conflicts", "Frames with a static MAC address from another port than its own."),
+    ("static_conflicts", "vswitch_fdb_static_conflicts", "Frames whose source is static on another port."),
 )
 
 WORKER_COUNTERS: Table = (

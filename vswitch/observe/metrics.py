@@ -19,9 +19,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
-from vswitch.config.errors import Problem
-from vswitch.config.text import split_listen
-from vswitch.observe.collector import Observed, Snapshot, SwitchCollector
+from ..config.errors import Problem
+from ..config.text import split_listen
+from .collector import Observed, Snapshot, SwitchCollector
 
 SHUTDOWN_S = 0.5  # grace for a scrape under way when the server stops
 
