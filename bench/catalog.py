@@ -1,0 +1,17 @@
+"""The lists: every experiment, in the order they run, and every contender's title."""
+
+from __future__ import annotations
+
+from bench.experiments.base import Experiment, Match
+from bench.experiments.traffic import (PingEveryMillisecond, PingEverySecond, SmallFrames,
+                                       TcpNetdev, TcpTap)
+
+EXPERIMENTS: tuple[type[Experiment], ...] = (
+    TcpTap, TcpNetdev, SmallFrames, PingEveryMillisecond, PingEverySecond,
+)
+
+
+def contender_titles() -> dict[str, str]:
+    """Titles by key, of all that take part anywhere."""
+    return {contender.key: contender.title for experiment in EXPERIMENTS
+            if issubclass(experiment, Match) for contender in experiment.contenders}
