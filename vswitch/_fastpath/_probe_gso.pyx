@@ -9,6 +9,8 @@ from libc.string cimport memcpy, memset
 from .io cimport checksum as ck
 from .io cimport gso, vnet
 
+BAD, PLAIN, PARTIAL, GSO = vnet.VNET_BAD, vnet.VNET_PLAIN, vnet.VNET_PARTIAL, vnet.VNET_GSO
+
 
 cdef class _Exact:
     """A private copy of some bytes, `offset` bytes away from malloc's alignment."""
@@ -31,26 +33,38 @@ cdef class _Exact:
         return self.data[:self.length]
 
 
-cdef int _check(bytes header, _Exact frame, uint32_t l2_len, vnet.GsoInfo *info) except? -1:
+cdef vnet.VnetKind _check(bytes header, _Exact frame, uint32_t l2_len, vnet.GsoInfo *info):
     cdef vnet.VnetHdr h
     if len(header) != sizeof(h):
         raise ValueError("a virtio-net header has 12 bytes")
-    memcpy(&h, <const uint8_t *>header, sizeof(h))
+    vnet.vnet_load(&h, header)
     return vnet.vnet_check(&h, frame.data, frame.length, l2_len, info)
 
 
-def check(bytes header not None, bytes frame not None, uint32_t l2_len=14) -> dict | None:
-    """vnet_check: what it found out; None: refused."""
+def is_plain(bytes header not None) -> bool:
+    """vnet_is_plain."""
+    cdef _Exact raw = _Exact(header)
+    return vnet.vnet_is_plain(raw.data)
+
+
+def check(bytes header not None, bytes frame not None, uint32_t l2_len=14) -> tuple[int, dict | None]:
+    """vnet_check: its verdict, and what it found out about a super-frame."""
     cdef vnet.GsoInfo info
     cdef _Exact exact = _Exact(frame)
-    return dict(info) if _check(header, exact, l2_len, &info) == 0 else None
+    kind = _check(header, exact, l2_len, &info)
+    if kind != vnet.VNET_GSO:
+        return kind, None
+    return kind, dict(info) | {"l3_len": vnet.gso_l3_len(&info, exact.length), "offload": vnet.gso_offload(&info)}
 
 
 def shift(bytes header not None, int delta) -> bytes:
     """vnet_shift on a copy."""
-    cdef _Exact raw = _Exact(header, 1)
-    vnet.vnet_shift(raw.data, delta)
-    return raw.content()
+    cdef vnet.VnetHdr h
+    cdef uint8_t raw[sizeof(vnet.VnetHdr)]
+    vnet.vnet_load(&h, header)
+    vnet.vnet_shift(&h, delta)
+    vnet.vnet_store(raw, &h)
+    return raw[:sizeof(raw)]
 
 
 def checksum(bytes content not None, uint32_t offset=0) -> int:
@@ -90,7 +104,7 @@ def segment(bytes header not None, bytes frame not None, uint32_t l2_len=14, bin
     """
     cdef vnet.GsoInfo info
     cdef _Exact exact = _Exact(frame)
-    if _check(header, exact, l2_len, &info) != 0 or info.mss == 0:
+    if _check(header, exact, l2_len, &info) != vnet.VNET_GSO:
         raise ValueError("not a super-frame")
     cdef _Exact headers = _Exact(frame[:info.hdr_len] if other_header is None else other_header)
     cdef const uint8_t *payload = exact.data + info.hdr_len

@@ -18,16 +18,17 @@ Limits, beyond which a super-frame is malformed: headers of more than SEGMENT_HE
 (the kernel's TCP_MIN_GSO_SIZE), more than SEGMENTS_MAX segments. The last bounds how long one guest's frame can keep
 a worker from everybody else's; 64 KiB at the smallest MSS that Linux lets a peer ask for stays below it.
 
-Only what vnet_check gave an MSS may come here: lengths are not checked again. A Segmenter belongs to one thread and
+Only what vnet_check called VNET_GSO may come here: lengths are not checked again. A Segmenter belongs to one thread and
 borrows header and payload until the last segment has been sent.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from ..core.native cimport load16, load16be, load32be, store16, store16be, store32be
-from ..core.snapshot cimport OFFLOAD_CSUM
 from .checksum cimport fold, nonzero, sum_finish, sum_length, sum_pseudo4, sum_pseudo6, sum_words
-from .vnet cimport GsoInfo, IPV6_HLEN, PROTO_TCP, PROTO_UDP, TCP_CHECKSUM, UDP_CHECKSUM, UDP_HLEN, VNET_F_NEEDS_CSUM, VnetHdr, gso_checksum
+from .vnet cimport (
+    IPV6_HLEN, PROTO_TCP, PROTO_UDP, TCP_CHECKSUM, UDP_CHECKSUM, UDP_HLEN, VNET_F_NEEDS_CSUM, GsoInfo, VnetHdr, gso_checksum,
+)
 
 cdef enum:
     SEGMENT_HEADER_MAX = 256
@@ -104,7 +105,7 @@ cdef inline uint64_t _pseudo_sum(const uint8_t *header, uint32_t payload_len, co
     """
     cdef const uint8_t *l4 = header + info.l4_off
     cdef uint8_t protocol = PROTO_UDP if info.is_udp else PROTO_TCP
-    if info.needs & OFFLOAD_CSUM:
+    if info.partial:
         return <uint64_t>load16(l4 + gso_checksum(info)) + sum_finish(
             sum_length(info.hdr_len - info.l4_off + payload_len))
     if info.is_ipv6:

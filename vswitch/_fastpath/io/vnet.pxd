@@ -11,15 +11,15 @@ segment (gso.pxd) and to hand to the kernel, whose own rules (virtio_net_hdr_to_
 
 UDP fragmentation offload, tunnel segmentation and flags unknown here are refused: no port of ours offers them.
 
-Ordinary frames promise nothing: their header is zero, which the caller sees by one comparison and comes no further.
-DATA_VALID alone (the device has seen a right checksum) leaves nothing undone either. Fields are little-endian, and so is the
-machine (core/native.h). Pure functions of their arguments.
+Ordinary frames promise nothing and cost one comparison (`vnet_is_plain`). DATA_VALID alone is plain: the device has seen
+a right checksum, which whoever reads the frame next may check again. Fields are little-endian, and so is the machine
+(core/native.h). Pure functions of their arguments.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy
 
-from ..core.native cimport load16, load16be, store16
-from ..core.snapshot cimport OFFLOAD_CSUM, OFFLOAD_TSO4, OFFLOAD_TSO6, OFFLOAD_USO4, OFFLOAD_USO6
+from ..core.native cimport load16be, load64
+from ..core.snapshot cimport OFFLOAD_TSO4, OFFLOAD_TSO6, OFFLOAD_USO4, OFFLOAD_USO6
 from ..core.wire cimport ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN
 
 cdef enum:
@@ -52,6 +52,12 @@ cdef enum:
     TAGS_INSIDE = 2                     # tags walked beyond what the caller knows of: 802.1ad over 802.1Q
     CSUM_START_MAX = 0x7fff             # headers are never that long; leaves room to push tags without wrapping
 
+cdef enum VnetKind:
+    VNET_BAD = -1                       # drop: BAD_VNET_HEADER
+    VNET_PLAIN = 0                      # nothing is left undone
+    VNET_PARTIAL = 1                    # the checksum is partial
+    VNET_GSO = 2                        # a super-frame; GsoInfo is filled in
+
 cdef struct VnetHdr:                    # struct virtio_net_hdr_v1
     uint8_t flags
     uint8_t gso_type
@@ -61,52 +67,59 @@ cdef struct VnetHdr:                    # struct virtio_net_hdr_v1
     uint16_t csum_offset
     uint16_t num_buffers
 
-cdef struct GsoInfo:
-    uint8_t needs                       # offloads (OFFLOAD_*) that a port must have to take the frame as it is
-    bint is_udp                         # from here on: of super-frames only
-    bint is_ipv6
-    uint16_t mss                        # payload bytes of a segment, the last one excepted; 0: not a super-frame
+cdef struct GsoInfo:                    # of a super-frame
     uint16_t l3_off
     uint16_t l4_off
     uint16_t hdr_len                    # layers 2 to 4: where the payload begins
+    uint16_t mss                        # payload bytes of a segment, the last one excepted
+    bint is_ipv6
+    bint is_udp
+    bint partial                        # the layer 4 checksum holds the pseudo-header's sum
 
-cdef inline int vnet_check(const VnetHdr *h, const uint8_t *frame, uint32_t length, uint32_t l2_len,
-                           GsoInfo *info) noexcept nogil:
-    """0 and info, or -1 for a header that must not be believed. l2_len (14, with tags 18 or 22) lies within length."""
-    memset(info, 0, sizeof(GsoInfo))
+cdef inline bint vnet_is_plain(const uint8_t *header) noexcept nogil:
+    """True of a header that promises nothing: all but DATA_VALID, csum_offset and num_buffers zero."""
+    return (load64(header) & ~<uint64_t>VNET_F_DATA_VALID) == 0
+
+cdef inline void vnet_load(VnetHdr *h, const uint8_t *header) noexcept nogil:
+    memcpy(h, header, sizeof(VnetHdr))
+
+cdef inline void vnet_store(uint8_t *header, const VnetHdr *h) noexcept nogil:
+    memcpy(header, h, sizeof(VnetHdr))
+
+cdef inline VnetKind vnet_check(const VnetHdr *h, const uint8_t *frame, uint32_t length, uint32_t l2_len,
+                                GsoInfo *info) noexcept nogil:
+    """What the header promises; `info` is written for VNET_GSO only. l2_len (14, with tags 18 or 22) lies within length."""
     if h.flags & ~VNET_FLAGS or h.hdr_len > length:
-        return -1
-    if h.flags & VNET_F_NEEDS_CSUM:
-        if not _csum_inside(h, length, l2_len):
-            return -1
-        info.needs = OFFLOAD_CSUM
+        return VNET_BAD
+    if h.flags & VNET_F_NEEDS_CSUM and not _csum_inside(h, length, l2_len):
+        return VNET_BAD
     if h.gso_type != VNET_GSO_NONE:
-        return _gso_parse(h, frame, length, l2_len, info)
-    return 0
+        return VNET_GSO if _gso_parse(h, frame, length, l2_len, info) else VNET_BAD
+    return VNET_PARTIAL if h.flags & VNET_F_NEEDS_CSUM else VNET_PLAIN
 
 cdef inline bint _csum_inside(const VnetHdr *h, uint32_t length, uint32_t l2_len) noexcept nogil:
     return (h.csum_start >= l2_len + IPV4_HLEN and h.csum_start <= CSUM_START_MAX
             and <uint32_t>h.csum_start + h.csum_offset + 2 <= length)
 
-cdef inline int _gso_parse(const VnetHdr *h, const uint8_t *frame, uint32_t length, uint32_t l2_len,
-                           GsoInfo *info) noexcept nogil:
-    """Complete info, or -1 where header and frame disagree."""
+cdef inline bint _gso_parse(const VnetHdr *h, const uint8_t *frame, uint32_t length, uint32_t l2_len,
+                            GsoInfo *info) noexcept nogil:
+    """Fill in info; false where header and frame disagree."""
     cdef uint32_t l3_off = _skip_tags(frame, length, l2_len), l4_off
     cdef uint16_t ethertype = load16be(frame + l3_off - 2)
+    cdef uint8_t protocol = PROTO_UDP if h.gso_type == VNET_GSO_UDP_L4 else PROTO_TCP
     if h.gso_size == 0 or not _type_fits(h.gso_type, ethertype):
-        return -1
-    info.is_udp = h.gso_type == VNET_GSO_UDP_L4
+        return False
     info.is_ipv6 = ethertype == ETH_P_IPV6
+    info.is_udp = protocol == PROTO_UDP
+    info.partial = h.flags & VNET_F_NEEDS_CSUM
     if info.is_ipv6:
-        l4_off = _ipv6_payload(frame, length, l3_off, PROTO_UDP if info.is_udp else PROTO_TCP)
-        info.needs |= OFFLOAD_USO6 if info.is_udp else OFFLOAD_TSO6
+        l4_off = _ipv6_payload(frame, length, l3_off, protocol)
     else:
-        l4_off = _ipv4_payload(frame, length, l3_off, PROTO_UDP if info.is_udp else PROTO_TCP)
-        info.needs |= OFFLOAD_USO4 if info.is_udp else OFFLOAD_TSO4
+        l4_off = _ipv4_payload(frame, length, l3_off, protocol)
     info.mss = h.gso_size
     info.l3_off = <uint16_t>l3_off
     info.l4_off = <uint16_t>l4_off
-    return 0 if l4_off and _l4_parse(h, frame, length, info) else -1
+    return l4_off and _l4_parse(h, frame, length, info)
 
 cdef inline uint32_t _skip_tags(const uint8_t *frame, uint32_t length, uint32_t l2_len) noexcept nogil:
     """Where layer 3 begins, behind tags that the caller does not know of too."""
@@ -161,31 +174,40 @@ cdef inline bint _l4_parse(const VnetHdr *h, const uint8_t *frame, uint32_t leng
     cdef const uint8_t *l4 = frame + info.l4_off
     cdef uint32_t room = length - info.l4_off
     cdef uint32_t size = UDP_HLEN if info.is_udp else TCP_HLEN
-    cdef bint partial = info.needs & OFFLOAD_CSUM
     if room < size:
         return False
     if info.is_udp:
-        if load16be(l4 + 4) != room or not partial:
+        if load16be(l4 + 4) != room or not info.partial:
             return False
     else:
         size = (l4[12] >> 4) * 4
         if size < TCP_HLEN or size > room:
             return False
     info.hdr_len = <uint16_t>(info.l4_off + size)
-    return not partial or (h.csum_start == info.l4_off and h.csum_offset == gso_checksum(info))
+    return not info.partial or (h.csum_start == info.l4_off and h.csum_offset == gso_checksum(info))
 
 cdef inline uint16_t gso_checksum(const GsoInfo *info) noexcept nogil:
     """Where in the layer 4 header its checksum lies."""
     return UDP_CHECKSUM if info.is_udp else TCP_CHECKSUM
 
-cdef inline void vnet_shift(uint8_t *header, int delta) noexcept nogil:
-    """Follow a tag pushed (delta 4) or popped (-4) in front of layer 3; header: the 12 bytes as they lie.
+cdef inline void vnet_shift(VnetHdr *h, int delta) noexcept nogil:
+    """Follow a tag pushed (delta 4) or popped (-4) in front of layer 3.
 
     hdr_len stays 0 where it was (no hint), and must not be left longer than the frame.
     """
-    cdef VnetHdr *h = <VnetHdr *>header
-    cdef int hdr_len = load16(&h.hdr_len)
+    cdef int hdr_len = h.hdr_len + delta
     if h.flags & VNET_F_NEEDS_CSUM:
-        store16(&h.csum_start, <uint16_t>(load16(&h.csum_start) + delta))
-    if hdr_len and 0 <= hdr_len + delta <= 0xffff:
-        store16(&h.hdr_len, <uint16_t>(hdr_len + delta))
+        h.csum_start = <uint16_t>(h.csum_start + delta)
+    if h.hdr_len and 0 <= hdr_len <= 0xffff:
+        h.hdr_len = <uint16_t>hdr_len
+
+cdef inline uint32_t gso_l3_len(const GsoInfo *info, uint32_t length) noexcept nogil:
+    """Layer 3 bytes of the largest segment: what an MTU is held against. length: the super-frame's."""
+    cdef uint32_t payload = length - info.hdr_len
+    return info.hdr_len - info.l3_off + (payload if payload < info.mss else info.mss)
+
+cdef inline uint8_t gso_offload(const GsoInfo *info) noexcept nogil:
+    """The offload that a port must have to take the super-frame whole."""
+    if info.is_udp:
+        return OFFLOAD_USO6 if info.is_ipv6 else OFFLOAD_USO4
+    return OFFLOAD_TSO6 if info.is_ipv6 else OFFLOAD_TSO4
