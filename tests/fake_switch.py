@@ -1,0 +1,120 @@
+"""A switch without a data plane, and a control socket to it: for tests of the API and of the command line.
+
+`FakeSwitch` keeps a configuration, plans with the real `config.plan` and reports ports as if their devices were all
+there. `served` runs a real `ControlServer` on a loop in a thread of its own, so that a test may be the client as a
+process is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from vswitch import __version__
+from vswitch.api.server import ControlServer
+from vswitch.config import plan
+from vswitch.config.errors import ConfigError
+from vswitch.config.model import Config, Port
+from vswitch.observe.report import BridgeReport, FdbEntry, PortReport, PortStats, SwitchReport, WorkerReport
+
+
+class FakeSwitch:
+    """What `api.control.Control` asks for. `learned` is the FDB, by bridge; a device of `missing` cannot be opened."""
+
+    def __init__(self, config: Config | None = None, missing: frozenset[str] = frozenset()) -> None:
+        self.config = config or Config()
+        self.missing = missing
+        self.learned: dict[str, list[FdbEntry]] = {}
+        self.generation = 1
+        self.sources: list[str] = []
+
+    async def apply(self, config: Config, *, source: str, dry_run: bool = False) -> list[str]:
+        await asyncio.sleep(0)
+        for port in config.port:
+            if port.name in self.missing:
+                raise ConfigError([f"{source}: port {port.name}: no such device; right: an existing one"])
+        steps = plan.diff(self.config, config)
+        if not dry_run:
+            self.config = config
+            self.generation += 1
+            self.sources.append(source)
+        return steps.lines
+
+    def show(self) -> SwitchReport:
+        return SwitchReport(
+            version=__version__, pid=4711, loop="uvloop", uptime_s=93784.0, config_file="/etc/vswitch/vswitch.toml",
+            generation=self.generation, applied_at=1_700_000_000.0, metrics_listen="127.0.0.1:9478",
+            bridges=[self._bridge(bridge.name) for bridge in self.config.bridge],
+            ports=[_port(number, port) for number, port in enumerate(self.config.port, 1)],
+            workers=[WorkerReport(index=0, cpu=1, bursts=12_000, frames=345_678, polls=99_000, sleeps=37, busy_share=0.125)],
+        )  # fmt: skip
+
+    def _bridge(self, name: str) -> BridgeReport:
+        bridge = self.config.find_bridge(name)
+        assert bridge is not None
+        return BridgeReport(
+            name=name, ageing_s=bridge.ageing_s, mac_limit=bridge.mac_limit, macs=len(self.fdb(name)), moves=0, limit_hits=0,
+            ports=[port.name for port in self.config.ports_of(name)],
+        )  # fmt: skip
+
+    def stats(self) -> list[PortStats]:
+        return [
+            PortStats(
+                name=port.name, bridge=port.bridge, rx_frames=1_000_000 * number, rx_bytes=1_500_000_000 * number,
+                tx_frames=10, tx_bytes=640, drops={"vlan_not_allowed": 3} if number == 1 else {}, errors={}, kernel_drops=0,
+            )
+            for number, port in enumerate(self.config.port, 1)
+        ]  # fmt: skip
+
+    def fdb(self, bridge: str | None) -> list[FdbEntry]:
+        names = [entry.name for entry in self.config.bridge] if bridge is None else [bridge]
+        static = [
+            FdbEntry(mac=entry.mac, vlan=entry.vlan, port=entry.port, age_s=0.0, static=True)
+            for entry in self.config.fdb
+            if entry.bridge in names
+        ]
+        return static + [entry for name in names for entry in self.learned.get(name, [])]
+
+    async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
+        before = self.learned.get(bridge, [])
+        self.learned[bridge] = [entry for entry in before if (entry.mac, entry.vlan) != (mac, vlan)]
+        return len(self.learned[bridge]) < len(before)
+
+    async def fdb_flush(self, bridge: str, *, port: str | None = None, vlan: int | None = None) -> int:
+        before = self.learned.get(bridge, [])
+        self.learned[bridge] = [
+            entry for entry in before if (port or entry.port) != entry.port or (vlan or entry.vlan) != entry.vlan
+        ]
+        return len(before) - len(self.learned[bridge])
+
+
+def _port(number: int, port: Port) -> PortReport:
+    kind = {"netdev": "packet"}.get(port.kind, port.kind)
+    vlan = "all" if port.access is None and port.trunk is None else f"access {port.access}"
+    if port.trunk is not None:
+        vlan = f"trunk {','.join(map(str, port.trunk))}" + (f" native {port.native}" if port.native else "")
+    return PortReport(
+        name=port.name, kind=kind, bridge=port.bridge, netns=port.netns, vlan=vlan, state="up", reason=None,
+        mtu=port.mtu or 1500, mac=f"52:54:00:00:00:{number:02x}", offloads=["csum", "tso4", "tso6"], queues=1,
+        isolated=port.isolated, hairpin=port.hairpin,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def served(switch: FakeSwitch, run_dir: Path, group: str = "nosuchgroup") -> Iterator[ControlServer]:
+    """A control server for `switch`, on a loop in a thread, gone at the end."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    server = ControlServer(switch, run_dir, group)
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+        yield server
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

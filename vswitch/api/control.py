@@ -1,0 +1,83 @@
+"""What the API needs of the switch, and the one way in which it changes it.
+
+`Control` is the part of `vswitch.switch.Switch` that requests use, written down so that the API can be read and
+tested without a switch. `Call` is one request on its way: where it goes, what it carries, and `change`, which turns
+an edit of the configuration into an apply. Edits are made one at a time and from the configuration in force at that
+moment, or two administrators would each undo what the other has just done.
+
+Everything here runs on the daemon's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..config.model import Bridge, Config, Port
+from ..observe.report import FdbEntry, PortStats, SwitchReport
+from .errors import Refused, not_found
+from .schema import Changes
+
+RUN_TIME_SOURCE = "control socket"
+Edit = Callable[[Config], Config]
+
+
+class Control(Protocol):
+    """The running switch as the API sees it."""
+
+    config: Config
+
+    async def apply(self, config: Config, *, source: str, dry_run: bool = False) -> list[str]:
+        """Bring the configuration about, all or nothing; the plan, one line a change."""
+
+    def show(self) -> SwitchReport: ...
+
+    def stats(self) -> list[PortStats]: ...
+
+    def fdb(self, bridge: str | None) -> list[FdbEntry]: ...
+
+    async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
+        """Forget one learned MAC; False when it was not known."""
+
+    async def fdb_flush(self, bridge: str, *, port: str | None = None, vlan: int | None = None) -> int:
+        """Forget learned MACs; how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: `path` holds the parts named in the route, `query` and `body` the structs that it declares."""
+
+    switch: Control
+    turn: asyncio.Lock
+    path: Mapping[str, str]
+    query: Any
+    body: Any
+
+    async def change(self, edit: Edit, source: str = RUN_TIME_SOURCE, dry_run: bool = False) -> Changes:
+        """Apply what `edit` makes of the configuration in force. Raises ConfigError or ApplyError; then nothing changed."""
+        async with self.turn:
+            wanted = edit(self.switch.config)
+            return Changes(await self.switch.apply(wanted, source=source, dry_run=dry_run), dry_run)
+
+    def bridge(self, name: str) -> Bridge:
+        """The configured bridge, or 404."""
+        found = self.switch.config.find_bridge(name)
+        if found is None:
+            raise not_found("bridge", name, [bridge.name for bridge in self.switch.config.bridge])
+        return found
+
+    def port(self, name: str) -> Port:
+        """The configured port, or 404."""
+        found = self.switch.config.find_port(name)
+        if found is None:
+            raise not_found("port", name, [port.name for port in self.switch.config.port])
+        return found
+
+    def free(self, name: str) -> None:
+        """409 when a bridge or port of that name exists: both are named in one space, as devices are."""
+        config = self.switch.config
+        for kind, taken in (("bridge", config.find_bridge(name)), ("port", config.find_port(name))):
+            if taken is not None:
+                raise Refused(409, f"{kind} {name} exists already")

@@ -1,0 +1,138 @@
+"""What each route does: read a report, or name the edit of the configuration that the request means.
+
+No handler changes the switch itself. Those that change anything hand `Call.change` a pure function from one
+configuration to the next; the diff, the doing and the rolling back are `Switch.apply`'s. The one exception is
+forgetting learned MACs, which are no configuration.
+"""
+
+from __future__ import annotations
+
+from ..config import edit, load, save
+from ..config.model import Config
+from ..config.text import normal_mac
+from ..l2 import membership
+from ..observe.report import FdbEntry, PortStats, SwitchReport
+from .control import Call
+from .errors import Refused
+from .schema import Changes, ConfigText, Flushed, given
+
+
+async def show(call: Call) -> SwitchReport:
+    return call.switch.show()
+
+
+async def stats(call: Call) -> list[PortStats]:
+    return call.switch.stats()
+
+
+async def get_config(call: Call) -> ConfigText:
+    return ConfigText(save.dumps(call.switch.config))
+
+
+async def apply(call: Call) -> Changes:
+    wanted = load.parse(call.body.text, call.body.source)
+    return await call.change(lambda _: wanted, call.body.source, call.body.dry_run)
+
+
+# Bridges
+
+
+async def add_bridge(call: Call) -> Changes:
+    new = call.body
+    call.free(new.name)
+    return await call.change(lambda config: edit.add_bridge(config, new.name, new.ageing_s, new.mac_limit))
+
+
+async def change_bridge(call: Call) -> Changes:
+    name = call.bridge(call.path["bridge"]).name
+    return await call.change(lambda config: edit.set_ageing(config, name, call.body.ageing_s))
+
+
+async def del_bridge(call: Call) -> Changes:
+    name = call.bridge(call.path["bridge"]).name
+    return await call.change(lambda config: edit.del_bridge(config, name, force=call.query.force))
+
+
+async def join_bridge(call: Call) -> Changes:
+    name = call.bridge(call.path["bridge"]).name
+    return await call.change(lambda config: membership.join(config, name, call.body.port))
+
+
+async def leave_bridge(call: Call) -> Changes:
+    name, port = call.bridge(call.path["bridge"]).name, call.port(call.path["port"]).name
+    return await call.change(lambda config: membership.leave(config, name, port))
+
+
+async def dissolve_bridge(call: Call) -> Changes:
+    name = call.bridge(call.path["bridge"]).name
+    return await call.change(lambda config: membership.dissolve(config, name))
+
+
+# Ports and their VLANs
+
+
+async def add_port(call: Call) -> Changes:
+    port = call.body
+    call.free(port.name)
+    return await call.change(lambda config: edit.add_port(config, port))
+
+
+async def change_port(call: Call) -> Changes:
+    name = call.port(call.path["port"]).name
+    return await call.change(lambda config: edit.change_port(config, name, **given(call.body)))
+
+
+async def del_port(call: Call) -> Changes:
+    name = call.port(call.path["port"]).name
+    return await call.change(lambda config: edit.del_port(config, name))
+
+
+async def add_vlan(call: Call) -> Changes:
+    name = call.port(call.path["port"]).name
+    return await call.change(lambda config: edit.add_vlan(config, name, call.body.vid))
+
+
+async def del_vlan(call: Call) -> Changes:
+    name, vid = call.port(call.path["port"]).name, call.path["vid"]
+    if not vid.isdecimal():
+        raise Refused(400, f"vid: {vid!r}: a VLAN id is 1 to 4094")
+    return await call.change(lambda config: edit.remove_vlan(config, name, int(vid)))
+
+
+# The forwarding database
+
+
+async def fdb(call: Call) -> list[FdbEntry]:
+    name = call.query.bridge
+    return call.switch.fdb(name if name is None else call.bridge(name).name)
+
+
+async def add_static(call: Call) -> Changes:
+    call.bridge(call.body.bridge)
+    call.port(call.body.port)
+    return await call.change(lambda config: edit.add_static(config, call.body))
+
+
+async def del_mac(call: Call) -> Changes:
+    """A static entry leaves the configuration; a learned one is only forgotten."""
+    bridge, vlan = call.bridge(call.query.bridge).name, call.query.vlan
+    try:
+        mac = normal_mac(call.query.mac)
+    except ValueError as error:
+        raise Refused(400, f"mac: {call.query.mac!r}: {error}") from None
+    if _is_static(call.switch.config, bridge, mac, vlan):
+        return await call.change(lambda config: edit.remove_static(config, bridge, mac, vlan))
+    if not await call.switch.fdb_del(bridge, mac, vlan):
+        raise Refused(404, f"bridge {bridge} does not know {mac} in VLAN {vlan}")
+    return Changes([f"forget {mac} in VLAN {vlan} of {bridge}"])
+
+
+def _is_static(config: Config, bridge: str, mac: str, vlan: int) -> bool:
+    return any((entry.bridge, entry.mac, entry.vlan) == (bridge, mac, vlan) for entry in config.fdb)
+
+
+async def flush(call: Call) -> Flushed:
+    wanted = call.body
+    bridge = call.bridge(wanted.bridge).name
+    port = None if wanted.port is None else call.port(wanted.port).name
+    return Flushed(await call.switch.fdb_flush(bridge, port=port, vlan=wanted.vlan))

@@ -1,0 +1,117 @@
+"""What requests carry and what they are answered with, beyond the model and the reports themselves.
+
+A request's body is a struct of the configuration model wherever one fits (`Bridge`, `Port`, `StaticMac`), so that the
+API accepts exactly what the file does. `PortChange` is derived from `Port` field by field: a field that is absent
+stays as it is, `null` clears it, and whatever the model learns can be changed the same day.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_type_hints
+
+import msgspec
+
+from ..config.model import Port
+
+UNSET = msgspec.UNSET
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every request shares: keys by name, unknown ones refused."""
+
+
+class Apply(Request):
+    """A configuration file's text. `source` names the file in error lines; `dry_run` only asks for the plan."""
+
+    text: str
+    source: str = "configuration"
+    dry_run: bool = False
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What the switch did, or with `dry_run` would do: one line a change, none when nothing differs."""
+
+    changes: list[str]
+    dry_run: bool = False
+
+
+class ConfigText(msgspec.Struct, frozen=True):
+    """The configuration in force as a TOML file."""
+
+    text: str
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    """How many learned MACs were forgotten."""
+
+    flushed: int
+
+
+class BridgeChange(Request):
+    """What can be changed on a bridge: how many seconds an unheard MAC is kept, 0 for ever."""
+
+    ageing_s: int
+
+
+class Vlan(Request):
+    """One VLAN of a trunk port."""
+
+    vid: int
+
+
+class Member(Request):
+    """A port that joins a bridge, by name."""
+
+    port: str
+
+
+class Flush(Request):
+    """Which learned MACs to forget: all of the bridge, or only those of a port, a VLAN, or both."""
+
+    bridge: str
+    port: str | None = None
+    vlan: int | None = None
+
+
+class NoQuery(Request):
+    """A request without parameters."""
+
+
+class FdbQuery(Request):
+    """Whose FDB; without `bridge` that of all bridges."""
+
+    bridge: str | None = None
+
+
+class FdbKey(Request):
+    """One FDB entry."""
+
+    bridge: str
+    mac: str
+    vlan: int = 0
+
+
+class ForceQuery(Request):
+    """`force` takes a bridge away from under its ports: they stay, on no bridge."""
+
+    force: bool = False
+
+
+def _port_change() -> type[msgspec.Struct]:
+    hints = get_type_hints(Port)
+    fields: list[tuple[str, Any, Any]] = [
+        (field.name, hints[field.name] | msgspec.UnsetType, UNSET)
+        for field in msgspec.structs.fields(Port)
+        if field.name != "name"
+    ]
+    return msgspec.defstruct("PortChange", fields, bases=(Request,), module=__name__, kw_only=True)
+
+
+PortChange = _port_change()
+PortChange.__doc__ = "What can be changed on a port; what is absent stays, null clears."
+
+
+def given(change: msgspec.Struct) -> dict[str, Any]:
+    """The fields that a change sets, by name."""
+    values = ((name, getattr(change, name)) for name in change.__struct_fields__)
+    return {name: value for name, value in values if value is not UNSET}
