@@ -60,11 +60,11 @@ def check(bytes header not None, bytes frame not None, uint32_t l2_len=14) -> tu
 def shift(bytes header not None, int delta) -> bytes:
     """vnet_shift on a copy."""
     cdef vnet.VnetHdr h
-    cdef uint8_t raw[sizeof(vnet.VnetHdr)]
-    vnet.vnet_load(&h, header)
+    cdef _Exact raw = _Exact(header)
+    vnet.vnet_load(&h, raw.data)
     vnet.vnet_shift(&h, delta)
-    vnet.vnet_store(raw, &h)
-    return raw[:sizeof(raw)]
+    vnet.vnet_store(raw.data, &h)
+    return raw.content()
 
 
 def checksum(bytes content not None, uint32_t offset=0) -> int:
