@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.manager import Manager
 from vswitch.notify import Notifier
-
-
-class Manager:
-    """systemd's end: a bound datagram socket."""
-
-    def __init__(self, address: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.settimeout(5)
-        self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.environ = {"NOTIFY_SOCKET": address}
-
-    def message(self) -> dict[str, str]:
-        """The next message, its lines taken apart."""
-        return dict(line.split("=", 1) for line in self.socket.recv(4096).decode().split("\n"))
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -31,7 +17,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
     address = str(tmp_path / "notify") if request.param == "path" else f"@vswitch-test-{os.getpid()}"
     end = Manager(address)
     yield end
-    end.socket.close()
+    end.close()
 
 
 def test_says_what_systemd_reads(manager: Manager) -> None:
