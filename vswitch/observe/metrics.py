@@ -128,5 +128,7 @@ class MetricsServer:
 
 
 def _refusal(listen: str, error: OSError | ValueError) -> MetricsError:
-    code = error.errno if isinstance(error, OSError) else None
-    return MetricsError(Problem("metrics.listen", REMEDIES.get(code, str(error)), listen).line())
+    right = str(error)
+    if isinstance(error, OSError):
+        right = REMEDIES.get(error.errno, error.strerror or right)
+    return MetricsError(Problem("metrics.listen", right, listen).line())
