@@ -33,7 +33,7 @@ export PYTHON_FITS
 find_python = for python in $${PYTHON:-python3} /usr/bin/python3; do \
 	$$python -c "$$PYTHON_FITS" 2>/dev/null && command -v $$python && exit; done; exit 1
 
-.PHONY: build demo test bench install uninstall asan clean help
+.PHONY: build demo test bench install install-program install-files uninstall asan clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -94,15 +94,29 @@ asan: .make/asan
 	@VSWITCH_PROBE=1 VSWITCH_SANITIZE=address,undefined .venv/bin/python setup.py --quiet build --build-lib build/asan/lib
 	@touch $@
 
+install: install-program install-files
+ifeq ($(DESTDIR),)
+	systemd-sysusers $(SYSUSERS)/vswitch.conf
+	test ! -d /run/systemd/system || systemctl daemon-reload
+	@echo 'edit $(SYSCONFDIR)/vswitch/vswitch.toml, then: systemctl enable --now vswitch'
+endif
+
 # Debian's own Python, for the service may not look into anybody's home; and a build from nothing, so that what is
 # installed carries neither test doors nor what was deleted since.
-install:
+install-program:
 	@.ci/need $(INSTALL_PACKAGES)
 	rm -rf build/release
 	$${PYTHON:-/usr/bin/python3} -m venv --clear $(TARGET)
 	$(TARGET)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile .
 	$(TARGET)/bin/python -m compileall -q -s '$(DESTDIR)' $(TARGET)/lib
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(UNITDIR) $(SYSUSERS) $(COMPLETION) $(SYSCONFDIR)/vswitch)
+	install -d $(DESTDIR)$(COMPLETION)
+	_VSWITCHCTL_COMPLETE=bash_source $(TARGET)/bin/vswitchctl >$(DESTDIR)$(COMPLETION)/vswitchctl
+ifneq ($(DESTDIR),)
+	grep -rlIF '$(DESTDIR)' $(TARGET)/bin $(TARGET)/pyvenv.cfg | xargs -r sed -i 's|$(DESTDIR)||g'
+endif
+
+install-files:
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(UNITDIR) $(SYSUSERS) $(SYSCONFDIR)/vswitch)
 	ln -sf $(PREFIX)/bin/vswitchd $(PREFIX)/bin/vswitchctl $(DESTDIR)$(BINDIR)
 	sed 's|/opt/vswitch|$(PREFIX)|; s|/etc/vswitch|$(SYSCONFDIR)/vswitch|' systemd/vswitch.service \
 		>$(DESTDIR)$(UNITDIR)/vswitch.service
@@ -110,14 +124,6 @@ install:
 	install -D -m 644 -t $(TARGET)/share/vswitch conf/vswitch.toml systemd/vswitch-netns.conf
 	test -e $(DESTDIR)$(SYSCONFDIR)/vswitch/vswitch.toml || \
 		install -m 644 conf/vswitch.toml $(DESTDIR)$(SYSCONFDIR)/vswitch/vswitch.toml
-	_VSWITCHCTL_COMPLETE=bash_source $(TARGET)/bin/vswitchctl >$(DESTDIR)$(COMPLETION)/vswitchctl
-ifneq ($(DESTDIR),)
-	grep -rlIF '$(DESTDIR)' $(TARGET)/bin $(TARGET)/pyvenv.cfg | xargs -r sed -i 's|$(DESTDIR)||g'
-else
-	systemd-sysusers $(SYSUSERS)/vswitch.conf
-	test ! -d /run/systemd/system || systemctl daemon-reload
-	@echo 'edit $(SYSCONFDIR)/vswitch/vswitch.toml, then: systemctl enable --now vswitch'
-endif
 
 uninstall:
 	-test -n '$(DESTDIR)' -o ! -d /run/systemd/system || systemctl disable --now vswitch
