@@ -1,0 +1,53 @@
+"""Test doors: drive a worker that is not running, frame by frame and at a time of the caller's choice.
+
+The inlines are the ones that worker.pyx compiles. Not in the wheel.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+
+from .core.frame cimport Burst
+from .core.native cimport monotonic_ns
+from .core.snapshot cimport PORT_NONE, Port
+from .io.receive cimport receive
+from .pipeline cimport pipeline
+from .worker cimport Worker, WorkerState
+
+
+cdef uint64_t _round(WorkerState *w, uint32_t id) noexcept nogil:
+    if id >= w.ctx.snapshot.n_ports or w.ctx.snapshot.ports[id].kind == PORT_NONE:
+        return 0
+    receive(&w.ctx, &w.burst, &w.ctx.snapshot.ports[id])
+    if w.burst.n:
+        pipeline(&w.ctx, &w.burst)
+    return w.burst.n
+
+
+def step(Worker worker, list ports, uint64_t now_ns):
+    """Serve each of the ports until it is empty, as if the time were now_ns; returns how many frames that took."""
+    cdef WorkerState *w = &worker.state
+    cdef uint64_t total = 0, moved
+    cdef uint32_t port
+    w.ctx.snapshot = w.current[0]
+    w.ctx.now_ns = now_ns
+    w.ctx.now_s = <uint32_t>(now_ns // 1000000000ULL)
+    for port in ports:
+        moved = _round(w, port)
+        while moved:
+            total += moved
+            moved = _round(w, port)
+    return total
+
+
+def replay(Worker worker, uint32_t port, uint64_t frames):
+    """Take `frames` frames, or a few more, from a looping memory port; returns (frames, nanoseconds). Holds no GIL."""
+    cdef WorkerState *w = &worker.state
+    cdef uint64_t started, taken = 0, moved = 1
+    w.ctx.snapshot = w.current[0]
+    with nogil:
+        started = monotonic_ns()
+        while taken < frames and moved:
+            w.ctx.now_ns = monotonic_ns()
+            w.ctx.now_s = <uint32_t>(w.ctx.now_ns // 1000000000ULL)
+            moved = _round(w, port)
+            taken += moved
+        started = monotonic_ns() - started
+    return taken, started

@@ -1,0 +1,58 @@
+"""What a worker brings to every stage: the snapshot in force, the time, its counters, its transmit queues.
+
+Thread safety: all of it belongs to one worker, apart from what the snapshot points at; `storm` is shared by all.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from .counters cimport MAX_PORTS, PortCounters, WorkerCounters
+from .frame cimport Frame
+from .native cimport count
+from .snapshot cimport STORM_CLASSES, Snapshot
+
+cdef enum:
+    TX_BLOCK = 28                       # a virtio-net header, two MACs and a tag
+    TX_QUEUE = 32
+
+cdef struct TxEntry:
+    # A frame about to leave, from its virtio-net header on: `head`, then `body` if that is not empty.
+    const uint8_t *head
+    const uint8_t *body
+    uint32_t head_len
+    uint32_t body_len
+    uint32_t counted                    # bytes to count once it has left; 0: a segment that is not its frame's last
+    uint8_t block[TX_BLOCK]             # head points here when the frame leaves in another form than it came
+
+cdef struct PortIo:
+    # A worker's own state of one port.
+    uint32_t tx_n                       # entries waiting for transmit
+    uint32_t rx_batch                   # frames to ask for at once (io/packet.pxd)
+    TxEntry tx[TX_QUEUE]
+
+cdef struct StormMeter:
+    uint64_t due_ns[STORM_CLASSES]      # theoretical arrival time of the next frame (GCRA)
+
+cdef struct Context:
+    const Snapshot *snapshot
+    uint64_t now_ns                     # CLOCK_MONOTONIC, once a round
+    uint32_t now_s
+    uint32_t worker
+    PortCounters *counters              # by port id
+    WorkerCounters *stats
+    PortCounters *origin                # of the port that the burst came from: every fate is charged there
+    StormMeter *storm                   # by port id
+    PortIo *io                          # by port id
+    uint32_t n_dirty
+    uint16_t dirty[MAX_PORTS]           # ports with entries waiting
+    uint8_t *scratch                    # the burst's memory
+    uint8_t *bounce                     # BOUNCE bytes, where super-frames are cut up for ports that cannot take them
+    uint32_t bounce_used
+
+
+cdef inline void charge(Context *ctx, uint8_t reason) noexcept nogil:
+    """One frame, or one copy, ended for this reason."""
+    count(&ctx.origin.drops[reason], 1)
+
+cdef inline void drop(Context *ctx, Frame *frame, uint8_t reason) noexcept nogil:
+    """End a frame by name, once."""
+    frame.verdict = reason
+    charge(ctx, reason)

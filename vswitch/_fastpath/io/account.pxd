@@ -1,0 +1,29 @@
+"""What became of a frame that transmit tried to send, in the books of the port that it came from."""
+from libc.stdint cimport uint8_t, uint64_t
+
+from ..core.context cimport Context, TxEntry, charge
+from ..core.counters cimport PortCounters
+from ..core.native cimport EAGAIN, EBADF, EBADFD, EIO, EMSGSIZE, ENETDOWN, ENOBUFS, ENODEV, ENOMEM, ENXIO, count
+from ..core.snapshot cimport Port
+from ..core.verdict cimport EXCEEDS_MTU, PORT_DOWN, TX_ERROR, TX_FULL
+
+cdef inline void sent(Context *ctx, const Port *port, const TxEntry *entry) noexcept nogil:
+    cdef PortCounters *counters = &ctx.counters[port.id]
+    if entry.counted:
+        count(&ctx.origin.delivered, 1)
+        count(&counters.tx_frames, 1)
+        count(&counters.tx_bytes, entry.counted)
+
+cdef inline void unsent(Context *ctx, const TxEntry *entry, int error) noexcept nogil:
+    if entry.counted:
+        charge(ctx, send_verdict(error))
+    else:
+        count(&ctx.origin.segments_lost, 1)
+
+cdef inline uint8_t send_verdict(int error) noexcept nogil:
+    if error == EAGAIN or error == ENOBUFS or error == ENOMEM:
+        return TX_FULL
+    # A tap answers EIO while its device is down, EBADFD once it is gone; a packet socket ENETDOWN, ENXIO, ENODEV.
+    if error == EIO or error == ENETDOWN or error == ENXIO or error == ENODEV or error == EBADFD or error == EBADF:
+        return PORT_DOWN
+    return EXCEEDS_MTU if error == EMSGSIZE else TX_ERROR

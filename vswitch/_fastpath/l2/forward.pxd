@@ -1,0 +1,77 @@
+"""Forward: hand each frame to the transmit queue of the port it goes to, or of every port of its VLAN.
+
+The books: a frame that leaves through n ports was copied n - 1 times, and each copy is delivered or dropped by itself,
+charged to the port that the frame came from.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from ..core.context cimport Context, charge, drop
+from ..core.frame cimport FRAME_FLOOD, Burst, Frame
+from ..core.native cimport count
+from ..core.snapshot cimport PORT_HAIRPIN, PORT_ISOLATED, PORT_UP, Bridge, Port
+from ..core.verdict cimport *
+from .egress cimport enqueue
+from .storm cimport storm_verdict
+from .vlan cimport carries
+
+cdef inline void forward(Context *ctx, Burst *burst) noexcept nogil:
+    cdef uint32_t i
+    cdef uint8_t verdict
+    cdef Frame *frame
+    for i in range(burst.n):
+        frame = &burst.frames[i]
+        if frame.verdict:
+            continue
+        if frame.flags & FRAME_FLOOD:
+            flood(ctx, burst.port, frame)
+            continue
+        verdict = unicast(ctx, burst.port, &ctx.snapshot.ports[frame.out], frame)
+        if verdict:
+            drop(ctx, frame, verdict)
+
+cdef inline uint8_t unicast(Context *ctx, const Port *source, const Port *port, Frame *frame) noexcept nogil:
+    if port.id == source.id and not port.flags & PORT_HAIRPIN:
+        return HAIRPIN
+    if port.flags & source.flags & PORT_ISOLATED:
+        return ISOLATED
+    if not carries(port, frame.vid):
+        return EGRESS_VLAN
+    if not port.flags & PORT_UP:
+        return PORT_DOWN
+    if frame.l3_len > port.mtu:
+        return EXCEEDS_MTU
+    enqueue(ctx, port, frame)
+    return PENDING
+
+cdef inline void flood(Context *ctx, const Port *source, Frame *frame) noexcept nogil:
+    cdef const Bridge *bridge = source.bridge
+    cdef uint32_t copies, i
+    cdef uint8_t verdict = storm_verdict(ctx, source, frame)
+    if verdict:
+        drop(ctx, frame, verdict)
+        return
+    copies = flood_to(ctx, source, frame, bridge.transparent, bridge.n_transparent)
+    if bridge.rows != NULL:
+        i = bridge.rows[frame.vid]
+        copies += flood_to(ctx, source, frame, bridge.members + i, bridge.rows[frame.vid + 1] - i)
+    if not copies:
+        drop(ctx, frame, NO_DESTINATION)
+    else:
+        count(&ctx.origin.copied, copies - 1)
+
+cdef inline uint32_t flood_to(Context *ctx, const Port *source, Frame *frame, const uint16_t *ids,
+                              uint32_t n) noexcept nogil:
+    """How many of the ports the frame goes to; a copy too long for its port is one of them, and dropped."""
+    cdef uint32_t i, copies = 0
+    cdef const Port *port
+    for i in range(n):
+        port = &ctx.snapshot.ports[ids[i]]
+        if (not port.flags & PORT_UP or port.flags & source.flags & PORT_ISOLATED
+                or (port.id == source.id and not port.flags & PORT_HAIRPIN)):
+            continue
+        copies += 1
+        if frame.l3_len > port.mtu:
+            charge(ctx, EXCEEDS_MTU)
+        else:
+            enqueue(ctx, port, frame)
+    return copies

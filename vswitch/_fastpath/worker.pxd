@@ -1,0 +1,35 @@
+"""See worker.pyx."""
+from libc.stdint cimport uint32_t, uint64_t
+
+from .core.arena cimport Arena
+from .core.context cimport Context
+from .core.counters cimport WorkerCounters
+from .core.frame cimport Burst
+from .core.snapshot cimport Snapshot, SnapshotOwner
+
+cdef struct WorkerState:
+    Context ctx
+    Burst burst
+    WorkerCounters stats
+    const Snapshot **current            # where the newest snapshot is published
+    uint64_t busy_poll_ns
+    uint64_t gap_ns                     # running mean of recent gaps between rounds that brought frames
+    uint64_t last_ns                    # when the last such round ended
+    int epfd
+    int wakefd
+    # Written by the worker, read by whoever publishes.
+    uint64_t adopted                    # generation of the snapshot in use
+    uint64_t parked                     # asleep, or not running: holds no snapshot
+    # Written by the control side.
+    uint64_t stopping
+
+cdef class Shared:
+    cdef const Snapshot *current
+    cdef SnapshotOwner owner
+    cdef Arena meters
+
+cdef class Worker:
+    cdef WorkerState state
+    cdef Shared shared
+    cdef Arena counters
+    cdef Arena memory

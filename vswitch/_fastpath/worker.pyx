@@ -1,0 +1,224 @@
+"""The worker: poll, receive a burst, pipeline, flush; the one hot compilation unit.
+
+A worker is one thread in `Worker.run`, which holds no GIL until it is told to stop. Its descriptors sit in an epoll set of
+its own, so a switch of a hundred idle ports costs what one costs.
+
+Snapshots. Whoever publishes stores one pointer. A worker adopts it between rounds and says so (`adopted`); while it sleeps
+it is `parked` and holds none. Both sides store first and load after, sequentially consistent, so a worker that wakes up
+cannot take up a snapshot that its publisher believes abandoned.
+
+Polling adapts. After a round that brought frames the worker goes on looking without sleep for up to `busy_poll_ns`, but
+only while frames have lately been following each other faster than that: a sleeping worker costs a frame tens of
+microseconds, a spinning one a core.
+"""
+import os
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from .core.arena cimport Arena
+from .core.counters cimport MAX_PORTS, PortCounters
+from .core.context cimport PortIo, StormMeter
+from .core.frame cimport BOUNCE, SCRATCH
+from .core.native cimport *
+from .core.snapshot cimport PORT_MEMORY, PORT_NONE, Port, Snapshot, SnapshotOwner
+from .core.verdict import DROP_REASONS
+from .io.receive cimport receive
+from .pipeline cimport pipeline
+
+cdef enum:
+    EVENTS = 64
+    GAP_CAP = 4                         # gaps longer than this many busy_poll_ns count as that long
+
+
+cdef void work(WorkerState *w) noexcept nogil:
+    """Until told to stop: the loop that frames pass through."""
+    cdef epoll_event events[EVENTS]
+    cdef uint64_t moved
+    cdef int i, n
+    w.stats.started_ns = monotonic_ns()
+    w.last_ns = w.stats.started_ns
+    tick(w)
+    atomic_store64_seq(&w.parked, 0)
+    while not atomic_load64(&w.stopping):
+        adopt(w)
+        n = wait(w, events)
+        tick(w)
+        moved = 0
+        for i in range(n):
+            moved += serve(w, events[i].data.u64)
+        if moved:
+            pace(w)
+    atomic_store64_seq(&w.parked, 1)
+
+cdef inline void tick(WorkerState *w) noexcept nogil:
+    w.ctx.now_ns = monotonic_ns()
+    w.ctx.now_s = <uint32_t>(w.ctx.now_ns // 1000000000ULL)
+    w.stats.heartbeat_ns = w.ctx.now_ns
+    count(&w.stats.polls, 1)
+
+cdef inline void adopt(WorkerState *w) noexcept nogil:
+    cdef const Snapshot *snapshot = <const Snapshot *>atomic_load64_seq(<uint64_t *>w.current)
+    if snapshot != w.ctx.snapshot:
+        w.ctx.snapshot = snapshot
+        atomic_store64_seq(&w.adopted, snapshot.generation)
+
+cdef inline int wait(WorkerState *w, epoll_event *events) noexcept nogil:
+    """Ports with frames, or the wake-up call; at once while it pays to spin."""
+    cdef int n
+    if w.gap_ns < w.busy_poll_ns and w.ctx.now_ns - w.last_ns < w.busy_poll_ns:
+        return epoll_wait(w.epfd, events, EVENTS, 0)
+    n = epoll_wait(w.epfd, events, EVENTS, 0)
+    if n:
+        return n
+    count(&w.stats.sleeps, 1)
+    atomic_store64_seq(&w.parked, 1)
+    n = epoll_wait(w.epfd, events, EVENTS, -1)
+    atomic_store64_seq(&w.parked, 0)
+    adopt(w)
+    return n
+
+cdef inline uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
+    """One burst from the port that an event names; returns how many frames. The event may be older than the snapshot."""
+    cdef uint32_t id = tag & 0xffffffffULL
+    cdef int fd = <int>(tag >> 32)
+    cdef const Port *port
+    cdef int error
+    if fd == w.wakefd:
+        drain(fd)
+        return 0
+    if id >= w.ctx.snapshot.n_ports or w.ctx.snapshot.ports[id].kind == PORT_NONE:
+        return 0
+    port = &w.ctx.snapshot.ports[id]
+    if port.kind == PORT_MEMORY:
+        drain(fd)
+    elif port.fds[w.ctx.worker] != fd:
+        return 0
+    error = receive(&w.ctx, &w.burst, port)
+    if w.burst.n:
+        pipeline(&w.ctx, &w.burst)
+    if port.kind == PORT_MEMORY and w.burst.n:
+        rearm(fd)
+    if error == EBADFD or error == EBADF or error == EIO:
+        # The device is gone and its descriptor would report that without end; the control side hears it by netlink.
+        epoll_ctl(w.epfd, EPOLL_CTL_DEL, fd, NULL)
+    return w.burst.n
+
+cdef inline void drain(int fd) noexcept nogil:
+    cdef uint64_t value
+    read(fd, &value, sizeof(value))
+
+cdef inline void rearm(int fd) noexcept nogil:
+    """A memory port's ring may hold more than one burst."""
+    cdef uint64_t value = 1
+    write(fd, &value, sizeof(value))
+
+cdef inline void pace(WorkerState *w) noexcept nogil:
+    """After a round that brought frames: how long had we waited, and how long did it take."""
+    cdef uint64_t now = monotonic_ns()
+    cdef uint64_t gap = w.ctx.now_ns - w.last_ns
+    if gap > GAP_CAP * w.busy_poll_ns:
+        gap = GAP_CAP * w.busy_poll_ns
+    w.gap_ns = (3 * w.gap_ns + gap) >> 2
+    count(&w.stats.busy_ns, now - w.ctx.now_ns)
+    w.last_ns = now
+
+
+cdef class Shared:
+    """What all workers of a dataplane share: the published snapshot and the storm meters."""
+
+    def __cinit__(self):
+        self.owner = SnapshotOwner(0, [], [], {}, {})
+        self.current = &self.owner.snapshot
+        self.meters = Arena("storm", MAX_PORTS * sizeof(StormMeter), "storm/1")
+
+    def publish(self, SnapshotOwner owner):
+        """Returns the owner of the snapshot that was in force: keep it until every worker has `passed` the new one."""
+        previous = self.owner
+        self.owner = owner
+        atomic_store64_seq(<uint64_t *>&self.current, <uint64_t>&owner.snapshot)
+        return previous
+
+
+cdef class Worker:
+    """One worker; `run` it in a thread. All other methods are for the control side and may be called meanwhile."""
+
+    def __cinit__(self, uint32_t index, Shared shared, uint64_t busy_poll_us):
+        cdef epoll_event event
+        self.shared = shared
+        self.counters = Arena(f"counters-{index}", MAX_PORTS * sizeof(PortCounters), "counters/1")
+        self.memory = Arena(f"worker-{index}", SCRATCH + BOUNCE + MAX_PORTS * sizeof(PortIo), "scratch/1")
+        self.state.ctx.worker = index
+        self.state.ctx.snapshot = shared.current
+        self.state.ctx.counters = <PortCounters *>self.counters.body()
+        self.state.ctx.stats = &self.state.stats
+        self.state.ctx.storm = <StormMeter *>shared.meters.body()
+        self.state.ctx.scratch = <uint8_t *>self.memory.body()
+        self.state.ctx.bounce = self.state.ctx.scratch + SCRATCH
+        self.state.ctx.io = <PortIo *>(self.state.ctx.bounce + BOUNCE)
+        self.state.current = &shared.current
+        self.state.busy_poll_ns = busy_poll_us * 1000
+        self.state.gap_ns = GAP_CAP * self.state.busy_poll_ns
+        self.state.parked = 1
+        self.state.epfd = epoll_create1(os.O_CLOEXEC)
+        self.state.wakefd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        if self.state.epfd < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.watch(0, self.state.wakefd)
+
+    def run(self):
+        """The thread's body; returns after `stop`."""
+        with nogil:
+            work(&self.state)
+
+    def stop(self):
+        atomic_store64(&self.state.stopping, 1)
+        os.eventfd_write(self.state.wakefd, 1)
+
+    def watch(self, uint32_t port, int fd):
+        """Serve the port whenever fd is readable. The port must be in the published snapshot first."""
+        cdef epoll_event event
+        event.events = EPOLLIN
+        event.data.u64 = <uint64_t>fd << 32 | port
+        if epoll_ctl(self.state.epfd, EPOLL_CTL_ADD, fd, &event) < 0:
+            raise OSError(errno, os.strerror(errno))
+
+    def unwatch(self, int fd):
+        """Forget fd; one that is forgotten already, or gone, is no error."""
+        epoll_ctl(self.state.epfd, EPOLL_CTL_DEL, fd, NULL)
+
+    def passed(self, uint64_t generation):
+        """Whether no snapshot older than `generation` is in use here any more."""
+        return bool(atomic_load64_seq(&self.state.parked)) or atomic_load64_seq(&self.state.adopted) >= generation
+
+    def port_counters(self, uint32_t port):
+        """This worker's share of a port's counters: a dict by name, the drops a list by verdict under "drops"."""
+        cdef PortCounters *c = &self.state.ctx.counters[port]
+        return {
+            "rx_frames": relaxed_load64(&c.rx_frames), "rx_bytes": relaxed_load64(&c.rx_bytes),
+            "tx_frames": relaxed_load64(&c.tx_frames), "tx_bytes": relaxed_load64(&c.tx_bytes),
+            "copied": relaxed_load64(&c.copied), "generated": relaxed_load64(&c.generated),
+            "delivered": relaxed_load64(&c.delivered), "consumed": relaxed_load64(&c.consumed),
+            "segments": relaxed_load64(&c.segments), "segments_lost": relaxed_load64(&c.segments_lost),
+            "rx_errors": relaxed_load64(&c.rx_errors),
+            "drops": {name: relaxed_load64(&c.drops[<uint32_t>number]) for number, name in DROP_REASONS.items()},
+        }
+
+    def reset_port(self, uint32_t port):
+        """Zero the counters of an id that gets a new owner; no worker may be serving it."""
+        memset(&self.state.ctx.counters[port], 0, sizeof(PortCounters))
+        memset(&self.state.ctx.io[port], 0, sizeof(PortIo))
+
+    def stats(self):
+        """This worker's own counters, times in nanoseconds of CLOCK_MONOTONIC."""
+        return {
+            "bursts": relaxed_load64(&self.state.stats.bursts), "frames": relaxed_load64(&self.state.stats.frames),
+            "polls": relaxed_load64(&self.state.stats.polls), "sleeps": relaxed_load64(&self.state.stats.sleeps),
+            "busy_ns": relaxed_load64(&self.state.stats.busy_ns), "started_ns": self.state.stats.started_ns,
+            "heartbeat_ns": relaxed_load64(&self.state.stats.heartbeat_ns), "parked": bool(self.state.parked),
+        }
+
+    def __dealloc__(self):
+        close(self.state.epfd)
+        if self.state.wakefd > 0:
+            close(self.state.wakefd)

@@ -1,0 +1,301 @@
+"""The one door between the control side and the fast path.
+
+Everything here is declarative: `publish` takes the whole picture (which bridges, which ports, in which modes), works out
+what changed, and hands the workers one new snapshot. Tables that outlive a picture (FDBs, counters) are kept by stable ids
+from two registries. Nothing else in vswitch imports `vswitch._fastpath`.
+
+Thread safety: all of it belongs to the control thread; workers run beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vswitch._fastpath.core.snapshot import SnapshotOwner
+from vswitch._fastpath.core.verdict import DROP_REASONS
+from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
+from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
+from vswitch._fastpath.worker import Shared
+from vswitch.workers import Workers
+
+__all__ = ["BridgeView", "Dataplane", "FdbCounters", "FdbRow", "MemoryPort", "Offload", "PortCounters", "PortView",
+           "Registry", "VlanMode", "WorkerCounters"]
+
+MAX_PORTS = 4096
+MAX_BRIDGES = 1024
+#: How long a worker may take to finish the burst it is in; far beyond any real one.
+QUIESCENCE_LIMIT_S = 2.0
+
+
+class Offload(enum.IntFlag):
+    """Work that transmit to a port may leave undone, since its device does it."""
+
+    CSUM = 1
+    TSO4 = 2
+    TSO6 = 4
+    USO4 = 8
+    USO6 = 16
+
+
+@dataclass(frozen=True, slots=True)
+class VlanMode:
+    """A port's VLANs: `access` alone, or `trunk` with or without `native`; all None: every VLAN passes as it is."""
+
+    access: int | None = None
+    trunk: frozenset[int] | None = None
+    native: int | None = None
+
+    @property
+    def transparent(self) -> bool:
+        return self.access is None and self.trunk is None and self.native is None
+
+    def members(self) -> frozenset[int]:
+        """The VIDs that the port carries; empty for a transparent one, which carries all."""
+        if self.access is not None:
+            return frozenset((self.access,))
+        native = frozenset(() if self.native is None else (self.native,))
+        return (self.trunk or frozenset()) | native
+
+
+@dataclass(frozen=True, slots=True)
+class PortView:
+    """What the fast path needs to know of a port. `fds`: a tap's queues, one a worker or just one; a packet socket's one.
+
+    `storm` is broadcast, multicast and unknown unicast frames a second, 0 for no limit; `mac_limit` 0 likewise.
+    """
+
+    id: int
+    name: str
+    kind: str
+    fds: tuple[int, ...]
+    bridge: int | None
+    vlan: VlanMode = VlanMode()
+    mtu: int = 1500
+    up: bool = True
+    offloads: Offload = Offload(0)
+    isolated: bool = False
+    hairpin: bool = False
+    mac_limit: int = 0
+    storm: tuple[int, int, int] = (0, 0, 0)
+    memory: MemoryPort | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeView:
+    """What the fast path needs to know of a bridge. `mac_limit` bounds the learned addresses and sizes the table."""
+
+    id: int
+    name: str
+    ageing_s: int = 300
+    mac_limit: int = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class PortCounters:
+    """A port's counters, summed over workers; see _fastpath/core/counters.pxd for the books that they keep."""
+
+    rx_frames: int
+    rx_bytes: int
+    tx_frames: int
+    tx_bytes: int
+    copied: int
+    generated: int
+    delivered: int
+    consumed: int
+    segments: int
+    segments_lost: int
+    rx_errors: int
+    drops: dict[str, int]
+
+    @property
+    def balance(self) -> int:
+        """What came in less what is accounted for: 0 at rest."""
+        return (self.rx_frames + self.copied + self.generated
+                - self.delivered - self.consumed - sum(self.drops.values()))
+
+
+class WorkerCounters(NamedTuple):
+    """One worker's own counters; times in nanoseconds of CLOCK_MONOTONIC. A parked worker is asleep, not stuck."""
+
+    bursts: int
+    frames: int
+    polls: int
+    sleeps: int
+    busy_ns: int
+    started_ns: int
+    heartbeat_ns: int
+    parked: bool
+
+
+class Registry:
+    """Stable small numbers for names: what counters and FDB entries refer to while configurations come and go."""
+
+    def __init__(self, size: int, what: str) -> None:
+        self._size, self._what = size, what
+        self._ids: dict[str, int] = {}
+
+    def allocate(self, name: str) -> int:
+        """The name's number, a free one if it has none yet. Raises ValueError when all are taken."""
+        if name not in self._ids:
+            taken = set(self._ids.values())
+            free = next((id for id in range(self._size) if id not in taken), None)
+            if free is None:
+                raise ValueError(f"no room for {name}: {self._size} {self._what} are the most")
+            self._ids[name] = free
+        return self._ids[name]
+
+    def release(self, name: str) -> None:
+        """The name's number may go to another; its owner has been withdrawn from the picture."""
+        self._ids.pop(name, None)
+
+    def get(self, name: str) -> int | None:
+        return self._ids.get(name)
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return iter(self._ids.items())
+
+
+class Dataplane:
+    """The fast path: `workers` threads that spin up to `busy_poll_us` microseconds after a frame while that pays."""
+
+    drop_reasons: tuple[str, ...] = tuple(DROP_REASONS.values())
+
+    def __init__(self, *, workers: int = 1, busy_poll_us: int = 2000) -> None:
+        self.port_ids = Registry(MAX_PORTS, "ports")
+        self.bridge_ids = Registry(MAX_BRIDGES, "bridges")
+        self.generation = 0
+        self._shared = Shared()
+        self._workers = Workers(workers, self._shared, busy_poll_us)
+        self._fdbs: dict[int, ForwardingDatabase] = {}
+        self._bridges: dict[int, BridgeView] = {}
+        self._ports: dict[int, PortView] = {}
+        self._publishing = asyncio.Lock()
+
+    @property
+    def workers(self) -> Workers:
+        return self._workers
+
+    def start(self) -> None:
+        self._workers.start()
+
+    async def stop(self) -> None:
+        """Withdraw everything and end the workers' threads."""
+        await self.publish((), ())
+        await asyncio.to_thread(self._workers.stop)
+
+    def memory_port(self, name: str, *, sink: bool = False) -> MemoryPort:
+        """The rings of a memory port; with `sink` what is sent to it is only counted."""
+        return MemoryPort(name, len(self._workers), sink=sink)
+
+    async def publish(self, bridges: Iterable[BridgeView], ports: Iterable[PortView]) -> None:
+        """Put a whole picture in force. Returns when every worker has passed: descriptors of ports that are gone may
+        then be closed. Raises before anything changed, or not at all."""
+        async with self._publishing:
+            new_bridges = {view.id: view for view in bridges}
+            new_ports = {view.id: view for view in ports}
+            fdbs = self._tables(new_bridges)
+            self.generation += 1
+            owner = SnapshotOwner(self.generation, list(new_bridges.values()), list(new_ports.values()), fdbs,
+                                  {view.id: view.memory for view in new_ports.values() if view.memory is not None})
+            old_ports, self._ports, self._bridges, old_fdbs = self._ports, new_ports, new_bridges, self._fdbs
+            self._fdbs = fdbs
+            self._unwatch(old_ports)
+            self._reset(old_ports)
+            previous = self._shared.publish(owner)
+            self._watch(old_ports)
+            await self._quiesce()
+            del previous, old_fdbs      # no worker can look at them any more
+            self._forget(old_ports)
+
+    def _tables(self, bridges: dict[int, BridgeView]) -> dict[int, ForwardingDatabase]:
+        """The FDB of each bridge: the one it has, or a new one where it had none or another size."""
+        fdbs = {}
+        for id, view in bridges.items():
+            old = self._bridges.get(id)
+            if old and (old.name, old.mac_limit) == (view.name, view.mac_limit):
+                fdbs[id] = self._fdbs[id]
+                fdbs[id].set_ageing(view.ageing_s)
+            else:
+                fdbs[id] = ForwardingDatabase(view.name, view.mac_limit, view.ageing_s)
+        return fdbs
+
+    def _watched(self, ports: dict[int, PortView]) -> set[tuple[int, int, int]]:
+        """(worker, port id, fd) of all that workers should wait for. A port with one descriptor has a home worker."""
+        watched = set()
+        for view in ports.values():
+            fds = (view.memory.event,) if view.memory else view.fds
+            if len(fds) == 1:
+                watched.add((view.id % len(self._workers), view.id, fds[0]))
+            else:
+                watched.update((index, view.id, fd) for index, fd in enumerate(fds[:len(self._workers)]))
+        return watched
+
+    def _unwatch(self, old_ports: dict[int, PortView]) -> None:
+        for worker, _, fd in self._watched(old_ports) - self._watched(self._ports):
+            self._workers.workers[worker].unwatch(fd)
+
+    def _watch(self, old_ports: dict[int, PortView]) -> None:
+        for worker, port, fd in self._watched(self._ports) - self._watched(old_ports):
+            self._workers.workers[worker].watch(port, fd)
+
+    def _reset(self, old_ports: dict[int, PortView]) -> None:
+        """An id that comes to a new owner starts from zero."""
+        for id in self._ports.keys() - old_ports.keys():
+            for worker in self._workers:
+                worker.reset_port(id)
+
+    async def _quiesce(self) -> None:
+        deadline = asyncio.get_running_loop().time() + QUIESCENCE_LIMIT_S
+        while not self._workers.passed(self.generation):
+            if asyncio.get_running_loop().time() > deadline:
+                raise RuntimeError(f"a worker has not passed generation {self.generation} in {QUIESCENCE_LIMIT_S} s")
+            await asyncio.sleep(0.0002)
+
+    def _forget(self, old_ports: dict[int, PortView]) -> None:
+        """What was learned at ports that are gone, down, or in other VLANs or bridges now is no longer true."""
+        for id, old in old_ports.items():
+            new = self._ports.get(id)
+            if old.bridge not in self._fdbs:
+                continue
+            if new is None or new.bridge != old.bridge:
+                self._fdbs[old.bridge].flush(port=id, dynamic_only=False)
+            elif new.vlan != old.vlan or (old.up and not new.up):
+                self._fdbs[old.bridge].flush(port=id)
+
+    def port_counters(self, id: int) -> PortCounters:
+        totals: Counter[str] = Counter()
+        drops: Counter[str] = Counter()
+        for worker in self._workers:
+            counters = worker.port_counters(id)
+            drops.update(counters.pop("drops"))
+            totals.update(counters)
+        return PortCounters(drops={name: n for name, n in drops.items() if n}, **totals)
+
+    def worker_counters(self) -> list[WorkerCounters]:
+        return [WorkerCounters(**worker.stats()) for worker in self._workers]
+
+    def fdb_entries(self, bridge: int) -> list[FdbRow]:
+        return self._fdbs[bridge].entries()
+
+    def fdb_counters(self, bridge: int) -> FdbCounters:
+        return self._fdbs[bridge].counters()
+
+    def fdb_add_static(self, bridge: int, mac: str, vlan: int, port: int) -> None:
+        """Raises ValueError for an address that is not one station's, or when the table has no room for it."""
+        self._fdbs[bridge].add_static(mac, vlan, port)
+
+    def fdb_remove(self, bridge: int, mac: str, vlan: int) -> bool:
+        return self._fdbs[bridge].remove(mac, vlan)
+
+    def fdb_flush(self, bridge: int, *, port: int | None = None, vlan: int | None = None,
+                  dynamic_only: bool = True) -> int:
+        return self._fdbs[bridge].flush(port, vlan, dynamic_only)
+
+    def age(self) -> int:
+        """Remove entries that have aged; returns how many. They count as unknown from the moment they have."""
+        return sum(fdb.age() for fdb in self._fdbs.values())
