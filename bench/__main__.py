@@ -39,8 +39,10 @@ def _bench(options: argparse.Namespace) -> int:
             series = run_all(experiments, field, rounds, progress)
     finally:
         field.close()
-    verdicts = [judge(requirement, series) for requirement in REQUIREMENTS]
     metrics = [metric for experiment in experiments for metric in experiment.metrics]
+    asked = {metric.key for metric in metrics}
+    verdicts = [judge(requirement, series) for requirement in REQUIREMENTS
+                if requirement.subject.metric in asked]
     titles = contender_titles()
     text = report.as_json(about, series, verdicts, field.notes)
     saved = report.save(text, about)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from bench.experiments.base import Experiment, Match
 from bench.experiments.churn import PortChurn
 from bench.experiments.lifecycle import HundredPorts
+from bench.experiments.memory import FrameCost, Instructions, TwoWorkers
 from bench.experiments.traffic import (PingEveryMillisecond, PingEverySecond, SmallFrames,
                                        TcpNetdev, TcpTap)
 
 EXPERIMENTS: tuple[type[Experiment], ...] = (
     TcpTap, TcpNetdev, SmallFrames, PingEveryMillisecond, PingEverySecond,
-    PortChurn, HundredPorts,
+    PortChurn, HundredPorts, FrameCost, TwoWorkers, Instructions,
 )
 
 

@@ -20,18 +20,21 @@ TCP_HEADER_BYTES, IP_HEADER_BYTES, TAGGED_HEADER_BYTES = 20, 20, 18
 LOCAL_UNICAST = 0x02_00_00_00_00_00
 
 
-def macs(count: int, group: int = 0) -> list[bytes]:
-    """`count` distinct locally administered addresses; those of another `group` are others.
+NOBODY = bytes.fromhex("02ffffffffff")
+"""A station that never speaks: frames to it are flooded."""
+
+
+def macs(count: int) -> list[bytes]:
+    """`count` distinct locally administered addresses, at most 2^32.
 
     Scattered, not counted up: real addresses differ in more than their last bits.
     """
-    source = random.Random(SEED + group)
-    numbers = source.sample(range(1 << 32), count)
-    return [(LOCAL_UNICAST | group << 32 | number).to_bytes(6) for number in numbers]
+    numbers = random.Random(SEED).sample(range(1 << 32), count)
+    return [(LOCAL_UNICAST | number).to_bytes(6) for number in numbers]
 
 
 def tcp(destination: bytes, source: bytes, *, source_port: int = 40_000) -> bytes:
-    """A tagged TCP segment of 62 bytes, both checksums right as far as a switch can tell (IP's)."""
+    """A tagged TCP segment of 62 bytes; its IP checksum is right, TCP's is nobody's business here."""
     payload = FRAME_BYTES - TAGGED_HEADER_BYTES - IP_HEADER_BYTES - TCP_HEADER_BYTES
     ethernet = struct.pack("!6s6sHHH", destination, source, ETHERTYPE_VLAN, VLAN, ETHERTYPE_IPV4)
     segment = struct.pack("!HHIIBBHHH", source_port, 5001, 1, 1, 5 << 4, 0x10, 65_535, 0, 0)
@@ -51,9 +54,8 @@ def _ip_header(payload: int) -> bytes:
 
 
 def announcements(sources: Iterable[bytes]) -> list[bytes]:
-    """A frame from each address to nobody in particular: the switch learns where they are."""
-    nobody = macs(1, group=0xFF)[0]
-    return [tcp(nobody, source) for source in sources]
+    """A frame from each address to nobody: the switch learns where they are."""
+    return [tcp(NOBODY, source) for source in sources]
 
 
 def conversation(sources: list[bytes], destinations: list[bytes], count: int) -> list[bytes]:
