@@ -7,6 +7,13 @@ from .core.counters cimport WorkerCounters
 from .core.frame cimport Burst
 from .core.snapshot cimport Snapshot, SnapshotOwner
 
+cdef enum:
+    HOT = 16
+
+cdef struct HotPort:
+    uint64_t tag                        # descriptor << 32 | port id, as in the epoll set
+    uint64_t last_ns                    # when it last had frames
+
 cdef struct WorkerState:
     Context ctx
     Burst burst
@@ -15,6 +22,9 @@ cdef struct WorkerState:
     uint64_t busy_poll_ns
     uint64_t gap_ns                     # running mean of recent gaps between rounds that brought frames
     uint64_t last_ns                    # when the last such round ended
+    uint64_t looked_ns                  # when the epoll set was last asked
+    uint32_t n_hot
+    HotPort hot[HOT]                    # ports read without asking first
     int epfd
     int wakefd
     # Written by the worker, read by whoever publishes.

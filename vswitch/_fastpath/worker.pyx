@@ -1,15 +1,16 @@
 """The worker: poll, receive a burst, pipeline, flush; the one hot compilation unit.
 
 A worker is one thread in `Worker.run`, which holds no GIL until it is told to stop. Its descriptors sit in an epoll set of
-its own, so a switch of a hundred idle ports costs what one costs.
+its own, so a switch of a hundred idle ports costs what one costs. Ports that had frames a moment ago are hot: they are read
+without asking, which saves a system call a burst; the others are looked after every LOOK_NS meanwhile.
 
 Snapshots. Whoever publishes stores one pointer. A worker adopts it between rounds and says so (`adopted`); while it sleeps
 it is `parked` and holds none. Both sides store first and load after, sequentially consistent, so a worker that wakes up
 cannot take up a snapshot that its publisher believes abandoned.
 
-Polling adapts. After a round that brought frames the worker goes on looking without sleep for up to `busy_poll_ns`, but
-only while frames have lately been following each other faster than that: a sleeping worker costs a frame tens of
-microseconds, a spinning one a core.
+Polling adapts. A port stays hot for `busy_poll_ns` after its last frame, but only while frames have lately been following
+each other faster than that; without hot ports the worker sleeps. A sleeping worker costs a frame tens of microseconds, a
+spinning one a core.
 """
 import os
 
@@ -28,33 +29,29 @@ from .pipeline cimport pipeline
 
 cdef enum:
     EVENTS = 64
+    LOOK_NS = 20000
     GAP_CAP = 4                         # gaps longer than this many busy_poll_ns count as that long
 
 
 cdef void work(WorkerState *w) noexcept nogil:
     """Until told to stop: the loop that frames pass through."""
-    cdef epoll_event events[EVENTS]
     cdef uint64_t moved
-    cdef int i, n
     w.stats.started_ns = monotonic_ns()
     w.last_ns = w.stats.started_ns
-    tick(w)
+    tick(w, w.stats.started_ns)
     atomic_store64_seq(&w.parked, 0)
     while not atomic_load64(&w.stopping):
         adopt(w)
-        n = wait(w, events)
-        tick(w)
-        moved = 0
-        for i in range(n):
-            moved += serve(w, events[i].data.u64)
-        if moved:
-            pace(w)
+        moved = serve_hot(w)
+        if not w.n_hot or w.ctx.now_ns - w.looked_ns >= LOOK_NS:
+            moved += serve_ready(w)
+        account(w, moved)
     atomic_store64_seq(&w.parked, 1)
 
-cdef inline void tick(WorkerState *w) noexcept nogil:
-    w.ctx.now_ns = monotonic_ns()
-    w.ctx.now_s = <uint32_t>(w.ctx.now_ns // 1000000000ULL)
-    w.stats.heartbeat_ns = w.ctx.now_ns
+cdef inline void tick(WorkerState *w, uint64_t now_ns) noexcept nogil:
+    w.ctx.now_ns = now_ns
+    w.ctx.now_s = <uint32_t>(now_ns // 1000000000ULL)
+    w.stats.heartbeat_ns = now_ns
     count(&w.stats.polls, 1)
 
 cdef inline void adopt(WorkerState *w) noexcept nogil:
@@ -63,20 +60,60 @@ cdef inline void adopt(WorkerState *w) noexcept nogil:
         w.ctx.snapshot = snapshot
         atomic_store64_seq(&w.adopted, snapshot.generation)
 
-cdef inline int wait(WorkerState *w, epoll_event *events) noexcept nogil:
-    """Ports with frames, or the wake-up call; at once while it pays to spin."""
+cdef inline uint64_t serve_hot(WorkerState *w) noexcept nogil:
+    """A burst from each hot port; those that have been empty for long enough cool down."""
+    cdef uint64_t moved = 0, frames
+    cdef uint32_t i = 0
+    while i < w.n_hot:
+        frames = serve(w, w.hot[i].tag)
+        moved += frames
+        if frames:
+            w.hot[i].last_ns = w.ctx.now_ns
+        elif w.ctx.now_ns - w.hot[i].last_ns >= w.busy_poll_ns or not spinning_pays(w):
+            w.n_hot -= 1
+            w.hot[i] = w.hot[w.n_hot]
+            continue
+        i += 1
+    return moved
+
+cdef inline uint64_t serve_ready(WorkerState *w) noexcept nogil:
+    """A burst from each port that the epoll set names; sleeps for one if no port is hot."""
+    cdef epoll_event events[EVENTS]
+    cdef uint64_t moved = 0, frames
+    cdef int i, n = epoll_wait(w.epfd, events, EVENTS, 0) if w.n_hot else sleep(w, events)
+    w.looked_ns = w.ctx.now_ns
+    for i in range(n):
+        if is_hot(w, events[i].data.u64):
+            continue
+        frames = serve(w, events[i].data.u64)
+        moved += frames
+        if frames and w.n_hot < HOT and spinning_pays(w):
+            w.hot[w.n_hot].tag = events[i].data.u64
+            w.hot[w.n_hot].last_ns = w.ctx.now_ns
+            w.n_hot += 1
+        elif frames:
+            w.looked_ns = 0             # more may wait there: ask again at once
+    return moved
+
+cdef inline int sleep(WorkerState *w, epoll_event *events) noexcept nogil:
     cdef int n
-    if w.gap_ns < w.busy_poll_ns and w.ctx.now_ns - w.last_ns < w.busy_poll_ns:
-        return epoll_wait(w.epfd, events, EVENTS, 0)
-    n = epoll_wait(w.epfd, events, EVENTS, 0)
-    if n:
-        return n
     count(&w.stats.sleeps, 1)
     atomic_store64_seq(&w.parked, 1)
     n = epoll_wait(w.epfd, events, EVENTS, -1)
     atomic_store64_seq(&w.parked, 0)
     adopt(w)
+    tick(w, monotonic_ns())
     return n
+
+cdef inline bint is_hot(const WorkerState *w, uint64_t tag) noexcept nogil:
+    cdef uint32_t i
+    for i in range(w.n_hot):
+        if w.hot[i].tag == tag:
+            return True
+    return False
+
+cdef inline bint spinning_pays(const WorkerState *w) noexcept nogil:
+    return w.gap_ns < w.busy_poll_ns
 
 cdef inline uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
     """One burst from the port that an event names; returns how many frames. The event may be older than the snapshot."""
@@ -113,15 +150,18 @@ cdef inline void rearm(int fd) noexcept nogil:
     cdef uint64_t value = 1
     write(fd, &value, sizeof(value))
 
-cdef inline void pace(WorkerState *w) noexcept nogil:
-    """After a round that brought frames: how long had we waited, and how long did it take."""
+cdef inline void account(WorkerState *w, uint64_t moved) noexcept nogil:
+    """At the end of a round: how long it took, and if it brought frames, how long we had waited for them."""
     cdef uint64_t now = monotonic_ns()
-    cdef uint64_t gap = w.ctx.now_ns - w.last_ns
-    if gap > GAP_CAP * w.busy_poll_ns:
-        gap = GAP_CAP * w.busy_poll_ns
-    w.gap_ns = (3 * w.gap_ns + gap) >> 2
-    count(&w.stats.busy_ns, now - w.ctx.now_ns)
-    w.last_ns = now
+    cdef uint64_t gap
+    if moved:
+        gap = w.ctx.now_ns - w.last_ns
+        if gap > GAP_CAP * w.busy_poll_ns:
+            gap = GAP_CAP * w.busy_poll_ns
+        w.gap_ns = (3 * w.gap_ns + gap) >> 2
+        count(&w.stats.busy_ns, now - w.ctx.now_ns)
+        w.last_ns = now
+    tick(w, now)
 
 
 cdef class Shared:
