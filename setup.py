@@ -34,8 +34,9 @@ DIRECTIVES = {
 # Stages are inlines in .pxd files: only always_inline makes the whole way of a frame one function.
 MACROS = [("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")]
 
-# Cython emits a copy of every cimported inline into every unit, most of them unused there.
-WARNINGS = ["-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
+# Cython emits a copy of every cimported inline into every unit, most of them unused there, and its own loop limits are
+# signed whatever they are compared with.
+WARNINGS = ["-Wall", *map("-Wno-{}".format, ("unused-function", "unused-variable", "unused-but-set-variable", "sign-compare"))]
 
 
 def compile_flags() -> list[str]:

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with locked(config.switch.run_dir), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(Daemon(options, config).run())
     except REFUSALS as error:
-        logs.complain(_placed(error, options.config))
+        logs.complain(placed(str(error), options.config))
         return 1
     return 0
 
@@ -77,10 +77,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def _placed(error: Exception, file: Path) -> str:
-    """The refusal, with the file before it where it does not name it itself."""
-    text = str(error)
-    return text if text.startswith(f"{file}: ") else f"{file}: {text}"
+def placed(text: str, file: Path) -> str:
+    """A refusal's lines, each with the file before it where it does not name it itself."""
+    prefix = f"{file}: "
+    return "\n".join(prefix + line.removeprefix(prefix) for line in text.splitlines())
 
 
 class Daemon:
@@ -147,7 +147,7 @@ class Daemon:
         try:
             plan = await self._switch.apply(load(file), source=str(file))
         except REFUSALS as error:
-            log.error("not reloaded: %s", _placed(error, file).replace("\n", "; "))
+            log.error("not reloaded: %s", placed(str(error), file).replace("\n", "; "))
         else:
             log.info("reloaded %s: %d changes", file, len(plan))
         self._notifier.ready(self._status())
@@ -160,7 +160,7 @@ class Daemon:
             await asyncio.sleep(period)
             now, status = self._dataplane.worker_counters(), self._status()
             if stuck := stuck_workers(before, now):
-                log.error("workers %s have not moved for %.1f s", stuck, period)
+                log.error("worker %s has not moved for %.1f s", ", ".join(map(str, stuck)), period)
             else:
                 self._notifier.alive()
             if status != told:
@@ -174,12 +174,9 @@ class Daemon:
 
 
 def stuck_workers(before: Sequence[WorkerCounters], now: Sequence[WorkerCounters]) -> list[int]:
-    """The workers that neither sleep nor have polled between two readings."""
-    return [
-        index
-        for index, (old, new) in enumerate(zip(before, now, strict=True))
-        if new.polls == old.polls and new.sleeps == new.wakeups
-    ]
+    """The workers that were awake at both readings and did not pass through their loop between them."""
+    pairs = enumerate(zip(before, now, strict=True))
+    return [i for i, (old, new) in pairs if not (old.parked or new.parked) and old.polls == new.polls]
 
 
 if __name__ == "__main__":
