@@ -62,7 +62,8 @@ PORT_COUNTERS: Table = (
     ("generated", "vswitch_port_generated_frames", "Frames the switch made itself and charged to this port."),
     ("delivered", "vswitch_port_delivered_frames", "Frames from this port, copies included, that left by some port."),
     ("consumed", "vswitch_port_consumed_frames", "Frames from this port that the switch itself used up."),
-    ("segments", "vswitch_port_segments", "Segments that transmit cut super-frames from this port into."),
+    ("segments", "vswitch_port_segments", "Segments cut from super-frames that left by this port."),
+    ("segments_lost", "vswitch_port_lost_segments", "Segments of super-frames from this port that could not be sent."),
 )
 
 BRIDGE_GAUGES: Table = (
