@@ -1,0 +1,197 @@
+"""A `netdev` port: a network device that exists beside the switch - a veth, a physical NIC, the tap that QEMU has open.
+
+The switch reads and writes the device by an AF_PACKET socket (`packet.py`) and keeps the host's own stack off its frames
+(`hoststack.py`), first the one, then the other, so that no frame is ever taken twice. The device is brought up if it is
+down, made promiscuous, and given the port's MTU and MAC if there are any.
+
+The port is known by its name. A device that goes is missed, and the next one of that name is taken back with all its
+settings; the socket, and so the descriptor that the workers hold, stays the same. A device that is renamed is given up:
+the configuration means another one by that name.
+
+With `create` the device is a persistent tap, made for a virtual machine: QEMU opens it by its name (`-netdev
+tap,ifname=NAME,script=no,downscript=no`) and until then it has no carrier. It bears an alias that says whose it is, so a
+daemon that starts anew finds those of the last one: one in use it takes as it is, one that nobody uses it makes afresh. The
+tap goes with its port; when the daemon stops, those in use stay, or a restart would cut off the machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import grp
+import logging
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from vswitch.dataplane import Offload
+from vswitch.ports import netlink, tun
+from vswitch.ports.device import PortError
+from vswitch.ports.follow import LinkedDevice
+from vswitch.ports.links import Links
+from vswitch.ports.linksetup import set_up
+from vswitch.ports.netlink import Link
+from vswitch.ports.packet import PacketSocket, packet_offloads
+from vswitch.ports.watch import LinkEvent
+
+if TYPE_CHECKING:
+    from vswitch.config.model import Port
+
+log = logging.getLogger(__name__)
+
+ALIAS = "made by vswitch"
+GONE = "there is no device of that name; the port takes the next one"
+
+
+class NetDev(LinkedDevice):
+    """A device by AF_PACKET."""
+
+    kind = "packet"
+    netns = None
+
+    def __init__(self, port: Port, links: Links, sock: PacketSocket, created: bool) -> None:
+        super().__init__(port.name)
+        self.offloads = _offloads(port)
+        self.fds = (sock.fileno(),)
+        self._port = port
+        self._links = links
+        self._sock = sock
+        self._created = created
+        self._attached = 0  # the ifindex the socket is bound to
+        self._attaching = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, port: Port, links: Links) -> NetDev:
+        """Find or make the device and take its frames. Raises PortError, and then leaves nothing behind."""
+        created = await asyncio.to_thread(_create, port) if port.create else False
+        if not created and await asyncio.to_thread(netlink.read_link, port.name) is None:
+            raise PortError("name", port.name, "no such device; `ip link` lists those there are")
+        try:
+            sock = PacketSocket()
+        except PermissionError:
+            raise PortError("name", port.name, "no privilege to open a packet socket; it takes CAP_NET_RAW") from None
+        device = cls(port, links, sock, created)
+        try:
+            await device._attach()
+            device._following = await links.follow(port.name, device._on_event)
+        except BaseException:
+            await device.close()
+            raise
+        device._catch_up()
+        return device
+
+    @property
+    def kernel_drops(self) -> int:
+        """Frames dropped because the socket's buffer was full."""
+        return self._sock.drops
+
+    def no_carrier(self) -> str:
+        """Why the device has no carrier."""
+        return "no virtual machine has opened the tap" if self._port.create else super().no_carrier()
+
+    async def adjust(self, port: Port) -> None:
+        """Take over `mtu`, `mac` and `offloads`. Raises PortError, then unchanged."""
+        if self.missing is None:
+            self.take_link(await asyncio.to_thread(set_up, self.name, port, up=False))
+        self._port, self.offloads = port, _offloads(port)
+
+    async def close(self, *, stopping: bool = False) -> None:
+        """Give the device back to the host, or delete it if we made it and, when stopping, nobody uses it."""
+        await self._stop_following()
+        await asyncio.to_thread(self._sock.close)
+        await self._links.host_stack.release(self.name)
+        if self._created and not (stopping and self.carrier):
+            await asyncio.to_thread(_delete, self.name)
+
+    async def _attach(self) -> None:
+        """Keep the host's stack off the device, set it up, and take its frames. Raises PortError."""
+        await self._links.host_stack.block(self.name)
+        link = await asyncio.to_thread(set_up, self.name, self._port, up=True)
+        try:
+            await asyncio.to_thread(self._sock.attach, self.name, link.ifindex)
+        except OSError as error:
+            raise PortError("name", self.name, f"cannot take the device's frames: {error.strerror}") from None
+        self._attached, self.unusable = link.ifindex, None
+        self.take_link(link)
+
+    def _on_event(self, event: LinkEvent) -> None:
+        if event.gone:
+            self.lose_link(GONE)
+        else:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Be as the device of our name is; if it is another than before, take that one."""
+        link = self._following.link
+        if link is None:
+            self.lose_link(GONE)
+        elif link.ifindex == self._attached:
+            self.take_link(link)
+        else:
+            self._run_errand(self._take_back())
+
+    async def _take_back(self) -> None:
+        async with self._attaching:
+            link = self._following.link
+            if link is None or link.ifindex == self._attached:
+                return
+            try:
+                await self._attach()
+            except PortError as error:
+                if self._following.link is not None:
+                    self.spoil(str(error))
+        self._catch_up_later()
+
+    def _catch_up_later(self) -> None:
+        link = self._following.link
+        if link is not None and link.ifindex == self._attached:
+            self.take_link(link)
+
+
+def _offloads(port: Port) -> Offload:
+    return packet_offloads() if port.offloads else Offload(0)
+
+
+def _create(port: Port) -> bool:
+    """Make the persistent tap, or find it; returns whether it is ours to delete. Raises PortError."""
+    link = netlink.read_link(port.name)
+    if link is not None and link.kind != "tun":
+        raise PortError("create", "true", f"{port.name} exists already, and it is not a tap")
+    if link is not None and (link.alias != ALIAS or link.carrier):
+        return link.alias == ALIAS
+    if link is not None:
+        netlink.delete_link(link.ifindex)
+    owner = _user(port.owner)
+    group = _group(port.group)
+    tun.make_persistent(port.name, owner=owner, group=group, multi_queue=port.queues != 1)
+    link = netlink.read_link(port.name)
+    netlink.change_link(link.ifindex, ifalias=ALIAS)
+    netlink.silence_ipv6(link.ifindex)
+    return True
+
+
+def _delete(name: str) -> None:
+    """Delete the tap of that name if it is one of ours."""
+    link = netlink.read_link(name)
+    if link is not None and link.alias == ALIAS:
+        with contextlib.suppress(OSError):
+            netlink.delete_link(link.ifindex)
+
+
+def _user(owner: str | None) -> int | None:
+    if owner is None or owner.isdecimal():
+        return int(owner) if owner else None
+    try:
+        return pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        raise PortError("owner", owner, "no such user; a name or a number of one") from None
+
+
+def _group(group: str | None) -> int | None:
+    if group is None or group.isdecimal():
+        return int(group) if group else None
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise PortError("group", group, "no such group; a name or a number of one") from None
