@@ -1,0 +1,141 @@
+"""What the switch reports, as an administrator reads it: `show`, `stats`, `fdb` and the lists.
+
+Each function takes what the API answered (decoded JSON) and prints it. Pure but for the printing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .output import duration, size, table
+
+Json = dict[str, Any]
+
+
+def show(report: Json) -> None:
+    """The whole switch on one screen."""
+    print(
+        f"vswitch {report['version']}, up {duration(report['uptime_s'])}, "
+        f"pid {report['pid']}, {report['loop']}, generation {report['generation']}"
+    )
+    applied = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(report["applied_at"]))
+    print(f"configuration: {report['config_file']}, applied {applied}")
+    if report["apply_failed"]:
+        print("               the last attempt to change it was refused; the log says why")
+    print(f"metrics: {_metrics(report['metrics_listen'])}")
+    for section, rows in ((bridges, "bridges"), (ports, "ports"), (workers, "workers")):
+        if report[rows]:
+            print()
+            section(report[rows])
+
+
+def _metrics(listen: str | None) -> str:
+    return f"http://{listen}/metrics" if listen else "off"
+
+
+def bridges(rows: list[Json]) -> None:
+    """Bridges and how full their FDB is."""
+    table(
+        ("BRIDGE", "AGEING", "MACS", "LIMIT", "MOVES", "LIMIT HITS", "PORTS"),
+        (
+            (b["name"], _ageing(b["ageing_s"]), b["macs"], b["mac_limit"], b["moves"], b["limit_hits"], _names(b["ports"]))
+            for b in rows
+        ),
+    )
+
+
+def _ageing(seconds: int) -> str:
+    return f"{seconds} s" if seconds else "never"
+
+
+def _names(ports: list[str], most: int = 8) -> str:
+    """A hundred ports are listed below anyway."""
+    rest = len(ports) - most
+    return " ".join(ports[:most]) + (f" ... and {rest} more" if rest > 0 else "")
+
+
+def ports(rows: list[Json]) -> None:
+    """Ports, their VLANs, and what state their devices are in."""
+    table(
+        ("PORT", "BRIDGE", "KIND", "VLAN", "STATE", "MTU", "MAC", "OFFLOADS", "QUEUES", "NETNS", "FLAGS"),
+        (
+            (p["name"], p["bridge"], p["kind"], p["vlan"], _state(p), str(p["mtu"]), p["mac"], " ".join(p["offloads"]),
+             p["queues"], p["netns"], _flags(p))
+            for p in rows
+        ),
+    )  # fmt: skip
+
+
+def _state(port: Json) -> str:
+    return f"{port['state']}: {port['reason']}" if port["reason"] else port["state"]
+
+
+def _flags(port: Json) -> str:
+    return " ".join(flag for flag in ("isolated", "hairpin") if port[flag])
+
+
+def workers(rows: list[Json]) -> None:
+    """Workers and how busy they have been."""
+    table(
+        ("WORKER", "CPU", "BUSY", "FRAMES", "BURSTS", "FRAMES/BURST", "POLLS", "SLEEPS"),
+        (
+            (w["index"], w["cpu"], f"{w['busy_share']:.1%}", w["frames"], w["bursts"], _ratio(w["frames"], w["bursts"]),
+             w["polls"], w["sleeps"])
+            for w in rows
+        ),
+    )  # fmt: skip
+
+
+def _ratio(part: int, whole: int) -> str | None:
+    return f"{part / whole:.1f}" if whole else None
+
+
+def stats(rows: list[Json]) -> None:
+    """Counters of every port, and below, where there are any, the reasons of its drops."""
+    table(
+        ("PORT", "BRIDGE", "RX FRAMES", "RX BYTES", "TX FRAMES", "TX BYTES", "DROPPED", "ERRORS", "KERNEL DROPS"),
+        (
+            (s["name"], s["bridge"], s["rx_frames"], size(s["rx_bytes"]), s["tx_frames"], size(s["tx_bytes"]),
+             sum(s["drops"].values()), sum(s["errors"].values()), s["kernel_drops"])
+            for s in rows
+        ),
+    )  # fmt: skip
+    lost = [(s["name"], reason, count) for s in rows for kind in ("drops", "errors") for reason, count in s[kind].items()]
+    if lost:
+        print()
+        table(("PORT", "REASON", "FRAMES"), lost)
+
+
+def rates(before: list[Json], after: list[Json], seconds: float) -> None:
+    """What went through each port between two readings of its counters, a second."""
+    old = {s["name"]: s for s in before}
+
+    def rate(now: Json, key: str) -> int:
+        return round((now[key] - old.get(now["name"], {}).get(key, 0)) / seconds)
+
+    table(
+        ("PORT", "BRIDGE", "RX FRAMES/S", "RX BIT/S", "TX FRAMES/S", "TX BIT/S", "DROPPED/S"),
+        (
+            (s["name"], s["bridge"], rate(s, "rx_frames"), _bits(rate(s, "rx_bytes")), rate(s, "tx_frames"),
+             _bits(rate(s, "tx_bytes")), _dropped(s, old.get(s["name"]), seconds))
+            for s in after
+        ),
+    )  # fmt: skip
+
+
+def _bits(bytes_a_second: int) -> str:
+    return size(8 * bytes_a_second).replace("B", "bit")
+
+
+def _dropped(now: Json, before: Json | None, seconds: float) -> int:
+    then = sum(before["drops"].values()) if before else 0
+    return round((sum(now["drops"].values()) - then) / seconds)
+
+
+def fdb(rows: list[Json]) -> None:
+    """Known MACs."""
+    table(
+        ("MAC", "VLAN", "PORT", "AGE"),
+        ((e["mac"], e["vlan"] or None, e["port"], "static" if e["static"] else f"{e['age_s']:.1f} s") for e in rows),
+    )
