@@ -73,7 +73,7 @@ def wait_for(condition: Callable[[], object], what: str, *,
     deadline = time.monotonic() + limit_s
     while not condition():
         if process is not None and process.poll() is not None:
-            raise BenchError(f"{what}: {Path(process.args[0]).name} ended with {process.returncode}")
+            raise BenchError(f"{what}: the process ended with {process.returncode}")
         if time.monotonic() > deadline:
             raise BenchError(f"{what}: not within {limit_s:g} s")
         time.sleep(POLL_S)

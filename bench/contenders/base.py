@@ -65,9 +65,10 @@ class Contender(ABC):
                 guest.configure()
             self._keep(self.server.start("iperf3", "--server", log=self._log("iperf3")))
             self._warm_up()
-        except BenchError:
+        except BenchError as error:
+            complaint = self._complaint()
             self.teardown()
-            raise
+            raise BenchError(f"{error}{complaint}") from error
         self.pause()
 
     def teardown(self) -> None:
@@ -116,6 +117,13 @@ class Contender(ABC):
 
     def _log(self, program: str) -> Path:
         return self.directory / f"{program}.log"
+
+    def _complaint(self) -> str:
+        """The last line of the log written last, in brackets; it often says why."""
+        logs = sorted(self.directory.glob("*.log"), key=lambda log: log.stat().st_mtime_ns)
+        lines = logs[-1].read_text(errors="replace").split("\n") if logs else []
+        told = [line for line in lines if line.strip()]
+        return f" ({told[-1].strip()})" if told else ""
 
     def _warm_up(self) -> None:
         """Addresses resolved, MACs learned, everyone awake."""
