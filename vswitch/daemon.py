@@ -97,6 +97,7 @@ class Daemon:
         self._switch = Switch(self._dataplane, self._links)
         self._metrics = MetricsServer(self._switch)
         self._control = ControlServer(self._switch, config.switch.run_dir, config.switch.group)
+        self._switch.serve_metrics(self._metrics)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises one of REFUSALS when the start fails; then nothing stays behind."""
@@ -122,14 +123,27 @@ class Daemon:
     async def _start(self, stack: AsyncExitStack) -> None:
         self._dataplane.start()
         stack.push_async_callback(self._dataplane.stop)
-        self._links.start()
-        stack.callback(self._links.stop)
+        stack.push_async_callback(self._links.stop)
+        await self._links.start()
         stack.push_async_callback(self._switch.stop)
         await self._switch.start(self._config, str(self._options.config))
         stack.push_async_callback(self._metrics.stop)
         await self._metrics.start(self._config.metrics.listen)
         stack.push_async_callback(self._control.stop)
         await self._control.start()
+        self._switch.on_config(self._follow)
+
+    def _follow(self, config: Config) -> None:
+        """Take over what of [switch] may change while it runs."""
+        if not self._options.log_level:
+            log.setLevel(config.switch.log_level.upper())
+        before, self._config = self._config, config
+        if before.switch.group == config.switch.group:
+            return
+        try:
+            self._control.use_group(config.switch.group)
+        except OSError as error:
+            log.error("switch.group: %s: the control socket cannot be given to it: %s", config.switch.group, error.strerror)
 
     async def _serve(self) -> None:
         self._notifier.ready(self._status())
