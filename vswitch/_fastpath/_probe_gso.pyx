@@ -2,12 +2,13 @@
 
 Every frame is copied into memory of exactly its size, so that a sanitizer sees the first byte read beyond it.
 """
+cimport vswitch._fastpath.io.checksum as ck
+cimport vswitch._fastpath.io.gso as gso
+cimport vswitch._fastpath.io.vnet as vnet
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from .io cimport checksum as ck
-from .io cimport gso, vnet
 
 BAD, PLAIN, PARTIAL, GSO = vnet.VNET_BAD, vnet.VNET_PLAIN, vnet.VNET_PARTIAL, vnet.VNET_GSO
 

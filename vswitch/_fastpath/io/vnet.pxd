@@ -1,13 +1,14 @@
 """The virtio-net header in front of a frame: what it promises, and whether the frame keeps the promise.
 
 A guest writes this header, so nothing in it is believed. What passes `vnet_check` is safe to complete (checksum.pxd), to
-segment (gso.pxd) and to hand to the kernel, whose own rules (virtio_net_hdr_to_skb) are never wider than these:
+segment (gso.pxd) and to hand to the kernel, whose own rules (virtio_net_hdr_to_skb, tun_get_user) are nowhere stricter:
 
 - a partial checksum's field lies inside the frame, behind the smallest layer 3 header;
 - a super-frame is one unfragmented IP packet that fills the frame exactly, of the protocol that its type names, all its
   headers inside the frame, and a partial checksum is that protocol's own. TCP may come with a complete checksum (a NIC that
-  merges); UDP may not (nor may it in the kernel);
-- hdr_len is a hint: the true header length is worked out here. It may not exceed the frame, as the kernel refuses that.
+  merges); UDP may not (nor may it in the kernel), nor may it make more than UDP_SEGMENTS_MAX segments;
+- hdr_len is a hint, 0 if absent: the true header length is worked out here. But a tap refuses one beyond the frame or,
+  where no partial checksum stretches it, within the Ethernet header.
 
 UDP fragmentation offload, tunnel segmentation and flags unknown here are refused: no port of ours offers them.
 
@@ -20,7 +21,7 @@ from libc.string cimport memcpy
 
 from ..core.native cimport load16be, load64
 from ..core.snapshot cimport OFFLOAD_TSO4, OFFLOAD_TSO6, OFFLOAD_USO4, OFFLOAD_USO6
-from ..core.wire cimport ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN
+from ..core.wire cimport ETH_HLEN, ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN
 
 cdef enum:
     VNET_F_NEEDS_CSUM = 1
@@ -32,6 +33,8 @@ cdef enum:
     VNET_GSO_TCPV6 = 4
     VNET_GSO_UDP_L4 = 5
     VNET_GSO_ECN = 0x80                 # TCP only: CWR may be set
+    GSO_BY_FRAGS = 0xffff               # a size with a meaning of its own inside the kernel
+    UDP_SEGMENTS_MAX = 128
 
     ETH_P_IP = 0x0800
     ETH_P_IPV6 = 0x86dd
@@ -91,7 +94,10 @@ cdef inline VnetKind vnet_check(const VnetHdr *h, const uint8_t *frame, uint32_t
     """What the header promises; `info` is written for VNET_GSO only. l2_len (14, with tags 18 or 22) lies within length."""
     if h.flags & ~VNET_FLAGS or h.hdr_len > length:
         return VNET_BAD
-    if h.flags & VNET_F_NEEDS_CSUM and not _csum_inside(h, length, l2_len):
+    if h.flags & VNET_F_NEEDS_CSUM:
+        if not _csum_inside(h, length, l2_len):
+            return VNET_BAD
+    elif 0 < h.hdr_len < ETH_HLEN:
         return VNET_BAD
     if h.gso_type != VNET_GSO_NONE:
         return VNET_GSO if _gso_parse(h, frame, length, l2_len, info) else VNET_BAD
@@ -107,7 +113,7 @@ cdef inline bint _gso_parse(const VnetHdr *h, const uint8_t *frame, uint32_t len
     cdef uint32_t l3_off = _skip_tags(frame, length, l2_len), l4_off
     cdef uint16_t ethertype = load16be(frame + l3_off - 2)
     cdef uint8_t protocol = PROTO_UDP if h.gso_type == VNET_GSO_UDP_L4 else PROTO_TCP
-    if h.gso_size == 0 or not _type_fits(h.gso_type, ethertype):
+    if h.gso_size == 0 or h.gso_size == GSO_BY_FRAGS or not _type_fits(h.gso_type, ethertype):
         return False
     info.is_ipv6 = ethertype == ETH_P_IPV6
     info.is_udp = protocol == PROTO_UDP
@@ -177,7 +183,7 @@ cdef inline bint _l4_parse(const VnetHdr *h, const uint8_t *frame, uint32_t leng
     if room < size:
         return False
     if info.is_udp:
-        if load16be(l4 + 4) != room or not info.partial:
+        if load16be(l4 + 4) != room or not info.partial or room - UDP_HLEN > <uint32_t>info.mss * UDP_SEGMENTS_MAX:
             return False
     else:
         size = (l4[12] >> 4) * 4
@@ -191,15 +197,12 @@ cdef inline uint16_t gso_checksum(const GsoInfo *info) noexcept nogil:
     return UDP_CHECKSUM if info.is_udp else TCP_CHECKSUM
 
 cdef inline void vnet_shift(VnetHdr *h, int delta) noexcept nogil:
-    """Follow a tag pushed (delta 4) or popped (-4) in front of layer 3.
-
-    hdr_len stays 0 where it was (no hint), and must not be left longer than the frame.
-    """
+    """Follow a tag pushed (delta 4) or popped (-4) in front of layer 3. A hint that no longer makes sense is dropped."""
     cdef int hdr_len = h.hdr_len + delta
     if h.flags & VNET_F_NEEDS_CSUM:
         h.csum_start = <uint16_t>(h.csum_start + delta)
-    if h.hdr_len and 0 <= hdr_len <= 0xffff:
-        h.hdr_len = <uint16_t>hdr_len
+    if h.hdr_len:
+        h.hdr_len = <uint16_t>hdr_len if ETH_HLEN <= hdr_len <= 0xffff else 0
 
 cdef inline uint32_t gso_l3_len(const GsoInfo *info, uint32_t length) noexcept nogil:
     """Layer 3 bytes of the largest segment: what an MTU is held against. length: the super-frame's."""

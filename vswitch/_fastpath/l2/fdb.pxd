@@ -1,8 +1,8 @@
 """The forwarding database of one bridge: (VLAN, MAC) -> port, learned from source addresses (802.1Q-2018, 8.8).
 
 A hash table of cache-line buckets, four (key, value) pairs each. A key has two buckets, both from one keyed hash, so a
-guest cannot choose addresses that collide. Slots are twice the MAC limit or more; a key whose two buckets are full takes
-the place of the oldest learned entry there (`evicted`). At the limit of a bridge or a port nothing is learned: frames to
+guest cannot choose addresses that collide. There are four slots or more for each address of the limit; a key whose two
+buckets are full all the same takes the place of the oldest learned entry there (`evicted`). At the limit of a bridge or a port nothing is learned: frames to
 the address keep being flooded, and `limit_hits` counts.
 
     key    bit 63: in use | bits 48-59: VID | bits 0-47: MAC as loaded
@@ -12,7 +12,7 @@ Writer rule: refreshing an entry's stamp is a compare-and-swap of the value, by 
 hold `lock`, which lives outside the arena so that a killed process leaves none held. Readers take no lock: a value counts
 only if its key reads the same before and after it.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from ..core.arena cimport Arena
 from ..core.counters cimport MAX_PORTS
@@ -66,8 +66,9 @@ cdef inline FdbBucket *fdb_second(const Fdb *fdb, uint64_t hash) noexcept nogil:
     return &fdb.bucket[(hash >> 32) & fdb.mask]
 
 cdef inline bint fdb_expired(const Fdb *fdb, uint64_t value, uint32_t now_s) noexcept nogil:
+    """Signed, since another worker may have stamped the entry a moment after `now_s` was read."""
     return (not value & FDB_STATIC and fdb.ageing_s
-            and now_s - <uint32_t>(value >> FDB_STAMP_SHIFT) >= fdb.ageing_s)
+            and <int32_t>(now_s - <uint32_t>(value >> FDB_STAMP_SHIFT)) >= <int32_t>fdb.ageing_s)
 
 cdef inline int fdb_way(const FdbBucket *bucket, uint64_t key) noexcept nogil:
     """The key's place in the bucket, -1 if it is not there."""

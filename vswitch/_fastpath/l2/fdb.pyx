@@ -2,7 +2,7 @@
 import os
 from typing import NamedTuple
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from ..core.arena cimport Arena
@@ -13,7 +13,7 @@ class FdbRow(NamedTuple):
     mac: str
     vlan: int
     port: int
-    age_s: float
+    age_s: int
     static: bool
 
 
@@ -50,8 +50,8 @@ cdef class ForwardingDatabase:
     """One bridge's table, sized for `limit` learned addresses. `ageing_s` 0 keeps entries for ever."""
 
     def __cinit__(self, str name, uint64_t limit, uint32_t ageing_s):
-        cdef uint64_t buckets = 16
-        while buckets * FDB_WAYS < 2 * limit:
+        cdef uint64_t buckets = 64
+        while buckets < limit:
             buckets *= 2
         self.arena = Arena(f"fdb-{name}", sizeof(FdbHeader) + buckets * sizeof(FdbBucket), "fdb/1")
         self.table.header = <FdbHeader *>self.arena.body()
@@ -83,7 +83,7 @@ cdef class ForwardingDatabase:
                 value = atomic_load64(&self.table.bucket[bucket].value[way])
                 if key and not fdb_expired(&self.table, value, now):
                     rows.append(FdbRow(mac_text(key), (key >> 48) & 0xfff, value & FDB_PORT_MASK,
-                                       0.0 if value & FDB_STATIC else <uint32_t>(now - (value >> FDB_STAMP_SHIFT)),
+                                       0 if value & FDB_STATIC else max(0, <int32_t>(now - <uint32_t>(value >> FDB_STAMP_SHIFT))),
                                        bool(value & FDB_STATIC)))
         return rows
 

@@ -9,12 +9,14 @@
 Priority bits are kept from a tag to the next. VLAN 0 is everything outside VLANs.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memmove
 
 from ..core.context cimport Context, drop
-from ..core.frame cimport FRAME_HAS_TAG, Burst, Frame
+from ..core.frame cimport FRAME_HAS_TAG, FRAME_TAGGED, VNET_LEN, Burst, Frame
 from ..core.snapshot cimport VLAN_ACCESS, VLAN_ALL, VLAN_TRUNK, Port
 from ..core.verdict cimport *
-from ..core.wire cimport VID_RESERVED
+from ..core.wire cimport ETH_MACS, VID_RESERVED, VLAN_HLEN
+from ..io.vnet cimport VnetHdr, vnet_shift
 
 cdef inline void ingress(Context *ctx, Burst *burst) noexcept nogil:
     cdef uint32_t i
@@ -37,12 +39,24 @@ cdef inline uint8_t classify(const Port *port, Frame *frame) noexcept nogil:
     if port.vlan_mode == VLAN_ALL:
         return PENDING
     if frame.vid == 0:
+        if not port.pvid:
+            return UNTAGGED_NOT_ALLOWED
+        if frame.flags & FRAME_TAGGED:
+            strip_priority_tag(frame)
         frame.vid = port.pvid
-        frame.flags &= ~FRAME_HAS_TAG
-        return PENDING if port.pvid else UNTAGGED_NOT_ALLOWED
+        return PENDING
     if port.vlan_mode == VLAN_ACCESS or not in_trunk(port, frame.vid):
         return TAG_NOT_ALLOWED
     return PENDING
+
+cdef inline void strip_priority_tag(Frame *frame) noexcept nogil:
+    """Take the tag out in place: nobody shares the frame yet. Its priority lives on in the frame's metadata."""
+    memmove(frame.data - VNET_LEN + VLAN_HLEN, frame.data - VNET_LEN, VNET_LEN + ETH_MACS)
+    frame.data += VLAN_HLEN
+    frame.len -= VLAN_HLEN
+    frame.flags &= ~FRAME_TAGGED
+    if frame.needs:
+        vnet_shift(<VnetHdr *>(frame.data - VNET_LEN), -VLAN_HLEN)
 
 cdef inline bint in_trunk(const Port *port, uint32_t vid) noexcept nogil:
     return (port.vlans[vid >> 6] >> (vid & 63)) & 1
