@@ -142,7 +142,7 @@ REFUSALS = [
     ),
     ("no kind of ours", '[[port]]\nname = "p"\nkind = "veth"', 'port[0] ("p").kind: "veth": tap, netdev or memory'),
     ("netns", NETDEV + 'netns = "A"', 'port[0] ("eth1").netns: "A": only a tap is moved into a namespace'),
-    ("netns path", TAP + 'netns = "a/b"', 'port[0] ("tapA").netns: "a/b": a namespace\'s name, as `ip netns` lists it'),
+    ("netns path", TAP + 'netns = "a/b"', 'port[0] ("tapA").netns: "a/b": a namespace\'s name, as `ip netns` lists it, or an absolute path'),
     (
         "create",
         TAP + "create = true",

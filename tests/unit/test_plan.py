@@ -65,13 +65,13 @@ WARM = [
     ({"hairpin": True}, "hairpin false -> true"),
     ({"mac_limit": 5}, "mac_limit none -> 5"),
     ({"mtu": 9000}, "mtu none -> 9000"),
+    ({"mac": MAC}, f"mac none -> {MAC}"),
+    ({"offloads": False}, "offloads true -> false"),
     ({"storm": Storm(broadcast=9)}, "storm.broadcast none -> 9"),
 ]
 COLD = [
     ({"kind": "memory"}, "kind tap -> memory"),
     ({"netns": "A"}, "netns none -> A"),
-    ({"mac": MAC}, f"mac none -> {MAC}"),
-    ({"offloads": False}, "offloads true -> false"),
     ({"create": True}, "create false -> true"),
     ({"owner": "kvm"}, "owner none -> kvm"),
     ({"group": "kvm"}, "group none -> kvm"),

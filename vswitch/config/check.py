@@ -8,6 +8,7 @@ device exists is found when it is opened.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ CONTROL_SOCKET = "control.sock"
 
 _SUN_PATH_MAX = 107  # bytes of a unix socket's path, less its NUL
 _MTU_MIN, _MTU_MAX = 68, 65_521  # IPv4's least; a tap's most (65,535 less the Ethernet header)
+_NETNS = re.compile(r"/[^\0]+|[^/\0]+")
 _RATE_MAX = 1_000_000_000
 _AGEING_MAX = 1_000_000
 _QUEUES_MAX = 16
@@ -128,8 +130,8 @@ def _kind_keys(port: Port, path: str) -> Iterator[Problem]:
     if port.netns is not None:
         if port.kind != "tap":
             yield Problem(f"{path}.netns", "only a tap is moved into a namespace", port.netns)
-        elif not port.netns or "/" in port.netns or port.netns in (".", ".."):
-            yield Problem(f"{path}.netns", "a namespace's name, as `ip netns` lists it", port.netns)
+        elif not _NETNS.fullmatch(port.netns) or port.netns in (".", ".."):
+            yield Problem(f"{path}.netns", "a namespace's name, as `ip netns` lists it, or an absolute path", port.netns)
     if port.kind == "memory" and port.mac is not None:
         yield Problem(f"{path}.mac", "a memory port is no device and has no MAC", port.mac)
     if port.create and port.kind != "netdev":

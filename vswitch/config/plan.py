@@ -1,9 +1,9 @@
 """What it takes to get from one configuration to another: a pure diff, as steps that people and `apply` both read.
 
-A port changes warm where the fast path or a netlink request can do it with frames flowing: bridge, VLANs, isolated,
-hairpin, limits, MTU. It is replaced where the device must be opened anew: kind, namespace, MAC, offloads, queues and
-whatever makes a persistent tap. What neither table mentions is not touched, which is the promise that no frame is
-lost on a port that did not change.
+A port changes warm where the fast path or the open device can do it with frames flowing: bridge, VLANs, isolated,
+hairpin, limits, MTU, MAC, offloads. It is replaced where the device must be opened anew: kind, namespace, queues and
+whatever makes a persistent tap. What no step mentions is not touched, which is the promise that no frame is lost on a
+port that did not change.
 
 Bridges change warm too, but for `mac_limit`, which sizes the FDB: its learned MACs are forgotten and learned again.
 [switch] sizes threads and names files for the life of the daemon; `Plan.restart` lists what of it differs and cannot
@@ -23,8 +23,9 @@ from typing import Any, TypeVar
 from .check import vlan_text
 from .model import Bridge, Config, Port, StaticMac, Storm
 
-REPLACING = ("kind", "netns", "mac", "offloads", "create", "owner", "group", "queues")
-WARM = ("isolated", "hairpin", "mac_limit", "mtu")
+REPLACING = ("kind", "netns", "create", "owner", "group", "queues")
+ADJUSTED = ("mac", "mtu", "offloads")  # by the device itself, with frames flowing
+WARM = ("isolated", "hairpin", "mac_limit", *ADJUSTED)
 LIVE_SETTINGS = ("group", "log_level")
 RESTART_SETTINGS = ("run_dir", "workers", "busy_poll_us")
 

@@ -1,0 +1,296 @@
+"""The running switch over fakes: the one door of change, devices that change by themselves, reports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import pytest
+import pytest_asyncio
+from vswitch.config import edit
+from vswitch.config.apply import ApplyError
+from vswitch.config.errors import ConfigError
+from vswitch.config.model import Bridge, Config, Port, StaticMac
+from vswitch.config.model import Switch as Settings
+from vswitch.observe.report import FdbEntry
+from vswitch.ports.device import UP, State
+from vswitch.switch import Switch
+
+from tests.fake_plane import FakeDevice, FakeLinks, FakeMachine, FakeMetrics, FakePlane
+
+replace = msgspec.structs.replace
+MAC = "52:54:00:00:00:0a"
+CONFIG = Config(
+    bridge=(Bridge(name="br0"),),
+    port=(
+        Port(name="a", kind="tap", bridge="br0", access=10),
+        Port(name="nic", kind="netdev", bridge="br0", trunk=(10, "20-22"), native=1),
+    ),
+    fdb=(StaticMac(bridge="br0", mac=MAC, port="a", vlan=10),),
+)
+GONE = State("missing", "the device was deleted")
+
+
+class World:
+    """A switch over fakes, started with CONFIG."""
+
+    def __init__(self) -> None:
+        self.plane = FakePlane()
+        self.machine = FakeMachine(self.plane)
+        self.links = FakeLinks()
+        self.switch = Switch(self.plane, self.links, open_device=self.machine.open_device)
+
+    def state(self, name: str) -> tuple[str, str | None]:
+        (report,) = [port for port in self.switch.show().ports if port.name == name]
+        return report.state, report.reason
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Let the loop run until it is so."""
+        async with asyncio.timeout(5):
+            while not true():
+                await asyncio.sleep(0)
+
+    async def until_state(self, name: str, state: str) -> None:
+        await self.until(lambda: self.state(name)[0] == state)
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    await world.switch.start(CONFIG, "f.toml")
+    yield world
+    await world.switch.stop()
+    assert world.machine.open == []
+    assert world.plane.ports == {}
+
+
+# The one door
+
+
+async def test_run_time_commands_are_configurations(world: World):
+    lines = await world.switch.apply(edit.add_port(world.switch.config, Port(name="b", kind="tap")), source="control")
+    assert lines == ["add port b (tap), on no bridge"]
+    assert world.machine.device("b")
+    report = world.switch.show()
+    assert (report.generation, report.config_file) == (2, "control")
+
+
+async def test_a_dry_run_changes_nothing(world: World):
+    before = world.switch.show()
+    assert await world.switch.apply(Config(), source="f.toml", dry_run=True) == [
+        f"remove static {MAC} vlan 10 on br0 behind a",
+        "remove port a (tap)",
+        "remove port nic (netdev)",
+        "remove bridge br0",
+    ]
+    after = world.switch.show()
+    assert (after.generation, after.ports, world.switch.config) == (before.generation, before.ports, CONFIG)
+
+
+async def test_what_is_wrong_in_itself_is_refused(world: World):
+    with pytest.raises(ConfigError, match='f.toml: port\\[2\\] \\("b"\\).access: 0: a VLAN id is 1 to 4094'):
+        bad = Port(name="b", kind="tap", access=0)
+        await world.switch.apply(replace(CONFIG, port=(*CONFIG.port, bad)), source="f.toml")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_what_takes_a_restart_is_refused(world: World, dry_run: bool):
+    wanted = replace(CONFIG, switch=Settings(workers=2), port=(), fdb=())
+    with pytest.raises(ApplyError) as caught:
+        await world.switch.apply(wanted, source="f.toml", dry_run=dry_run)
+    assert caught.value.problems == ["f.toml: switch.workers: 2: takes a restart of the daemon; it runs with 1"]
+    assert world.switch.config == CONFIG
+
+
+async def test_a_failed_attempt_shows(world: World):
+    world.machine.absent = {"b"}
+    with pytest.raises(ApplyError):
+        await world.switch.apply(edit.add_port(CONFIG, Port(name="b", kind="tap")), source="control")
+    assert world.switch.show().apply_failed
+    await world.switch.apply(CONFIG, source="f.toml")
+    assert not world.switch.show().apply_failed
+
+
+async def test_a_change_outlives_who_asked_for_it(world: World):
+    asked = asyncio.create_task(world.switch.apply(Config(), source="control"))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await world.until(lambda: world.switch.config == Config())
+    assert asked.cancelled()
+
+
+async def test_changes_are_made_one_at_a_time(world: World):
+    wanted = [edit.add_port(CONFIG, Port(name=f"p{number}", kind="tap")) for number in range(5)]
+    await asyncio.gather(*(world.switch.apply(config, source="control") for config in wanted))
+    assert world.switch.config == wanted[-1]
+    assert sorted(device.name for device in world.machine.open) == ["a", "nic", "p4"]
+
+
+async def test_followers_hear_of_every_configuration(world: World):
+    heard: list[Config] = []
+    world.switch.on_config(heard.append)
+    loud = replace(CONFIG, switch=Settings(log_level="debug"))
+    await world.switch.apply(loud, source="f.toml")
+    with pytest.raises(ApplyError):
+        await world.switch.apply(replace(CONFIG, switch=Settings(workers=2)), source="f.toml")
+    assert heard == [loud]
+
+
+async def test_a_start_that_fails_opens_nothing():
+    world = World()
+    world.machine.absent = {"nic"}
+    with pytest.raises(ApplyError) as caught:
+        await world.switch.start(CONFIG, "f.toml")
+    assert caught.value.problems == ['f.toml: port[1] ("nic").name: "nic": no such device']
+    assert world.machine.open == []
+    await world.switch.stop()
+
+
+async def test_stopping_tells_devices_so():
+    world = World()
+    await world.switch.start(CONFIG, "f.toml")
+    device = world.machine.device("a")
+    await world.switch.stop()
+    assert device.stopping
+
+
+# Devices that change by themselves
+
+
+async def test_a_device_without_carrier_is_published_down(world: World, caplog: pytest.LogCaptureFixture):
+    world.machine.device("nic").become(State("no carrier", "nothing at the other end"))
+    await world.until(lambda: not world.plane.ports["nic"].up)
+    assert world.state("nic") == ("no carrier", "nothing at the other end")
+    await world.until(lambda: "port nic: no carrier: nothing at the other end" in caplog.text)
+    world.machine.device("nic").become(UP)
+    await world.until(lambda: world.plane.ports["nic"].up)
+
+
+async def test_another_mtu_is_published(world: World):
+    device = world.machine.device("nic")
+    device.mtu = 9000
+    device.become(UP)
+    await world.until(lambda: world.plane.ports["nic"].mtu == 9000)
+    assert world.switch.show().ports[1].mtu == 9000
+
+
+async def lose_nic(world: World) -> FakeDevice:
+    device = world.machine.device("nic")
+    world.machine.absent = {"nic"}
+    device.become(GONE)
+    await world.until(lambda: world.state("nic")[0] == "missing" and device.closed)
+    return device
+
+
+async def test_a_device_that_vanishes_and_returns(world: World, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    other = world.machine.device("a")
+    device = await lose_nic(world)
+    view = world.plane.ports["nic"]
+    assert (view.up, view.fds, view.vlan.native) == (False, (), 1)
+    await world.until(lambda: "port nic: missing: the device was deleted" in caplog.text)
+    world.machine.absent.clear()
+    world.links.appear("nic")
+    await world.until_state("nic", "up")
+    assert world.plane.ports["nic"].fds == world.machine.device("nic").fds != device.fds
+    await world.until(lambda: "port nic: up" in caplog.text)
+    assert world.machine.device("a") is other
+
+
+async def test_a_device_that_is_back_before_anybody_looked(world: World):
+    device = world.machine.device("nic")
+    world.links.appear("nic")  # told while the port still has its old device
+    device.become(GONE)
+    await world.until(lambda: device.closed and world.state("nic")[0] == "up")
+
+
+async def test_a_device_that_returns_and_cannot_be_had_says_why(world: World):
+    await lose_nic(world)
+    world.links.appear("nic")
+    await world.until(lambda: world.state("nic") == ("missing", "name: nic: no such device"))
+
+
+async def test_other_links_are_none_of_our_business(world: World):
+    await lose_nic(world)
+    opened = world.machine.opened
+    world.links.appear("eth9")
+    world.links.appear("a")
+    await asyncio.sleep(0.01)
+    assert world.machine.opened == opened
+
+
+async def test_a_missing_port_may_change_and_go(world: World):
+    await lose_nic(world)
+    await world.switch.apply(edit.change_port(CONFIG, "nic", native=2), source="control")
+    assert world.plane.ports["nic"].vlan.native == 2
+    assert world.state("nic")[0] == "missing"
+    await world.switch.apply(edit.del_port(world.switch.config, "nic"), source="control")
+    assert sorted(world.plane.ports) == ["a"]
+
+
+async def test_any_change_looks_for_missing_devices(world: World):
+    await lose_nic(world)
+    world.machine.absent.clear()
+    await world.switch.apply(CONFIG, source="f.toml")
+    await world.until_state("nic", "up")
+
+
+async def test_a_device_of_our_own_is_made_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vswitch.caretaker.HOUSEKEEPING_S", 0.001)
+    world = World()
+    await world.switch.start(CONFIG, "f.toml")
+    lost = world.machine.device("a")
+    lost.become(GONE)
+    await world.until(lambda: lost.closed and world.state("a")[0] == "up")
+    assert world.plane.ages > 1
+    await world.switch.stop()
+
+
+async def test_a_publication_that_fails_does_not_end_the_care(world: World, caplog: pytest.LogCaptureFixture):
+    world.plane.refuse = 1
+    world.machine.device("nic").become(State("down"))
+    await world.until(lambda: "the switch could not follow it" in caplog.text)
+    world.machine.device("nic").become(State("no carrier"))
+    await world.until(lambda: not world.plane.ports["nic"].up)
+
+
+# Reports
+
+
+async def test_show(world: World):
+    world.switch.serve_metrics(FakeMetrics("127.0.0.1:9478"))
+    report = world.switch.show()
+    assert (report.loop, report.config_file, report.generation) == ("asyncio", "f.toml", 1)
+    assert report.metrics_listen == "127.0.0.1:9478"
+    a, nic = report.ports
+    assert (a.kind, a.bridge, a.vlan, a.state, a.reason, a.mtu, a.queues) == ("tap", "br0", "access 10", "up", None, 1500, 1)
+    assert a.offloads == ["csum", "tso4"]
+    assert nic.vlan == "trunk 10,20-22 native 1"
+    (bridge,) = report.bridges
+    assert (bridge.ports, bridge.macs, bridge.moves) == (["a", "nic"], 1, 3)
+    (worker,) = report.workers
+    assert (worker.frames, worker.busy_share < 1e-3) == (2, True)
+
+
+async def test_stats(world: World):
+    a, nic = world.switch.stats()
+    number = world.plane.port_ids.get("a")
+    assert (a.name, a.bridge, a.rx_frames, a.tx_bytes) == ("a", "br0", number, number + 3)
+    assert (a.drops, a.kernel_drops) == ({"runt": 1}, 9)
+    assert (nic.name, world.switch.drop_reasons) == ("nic", ("runt", "no_route"))
+
+
+async def test_the_fdb(world: World):
+    bridge, nic = world.plane.bridge_ids.get("br0"), world.plane.port_ids.get("nic")
+    world.plane.learned = {(bridge, "52:54:00:00:00:0b", 10): nic, (bridge, "52:54:00:00:00:0c", 20): nic}
+    entries = world.switch.fdb("br0")
+    assert entries == world.switch.fdb(None)
+    assert entries[0] == FdbEntry(mac=MAC, vlan=10, port="a", age_s=0.0, static=True)
+    assert [entry.port for entry in entries] == ["a", "nic", "nic"]
+    assert await world.switch.fdb_del("br0", "52:54:00:00:00:0b", 10)
+    assert not await world.switch.fdb_del("br0", "52:54:00:00:00:0b", 10)
+    assert await world.switch.fdb_flush("br0", port="nic", vlan=10) == 0
+    assert await world.switch.fdb_flush("br0") == 1
+    with pytest.raises(KeyError):
+        world.switch.fdb("br9")

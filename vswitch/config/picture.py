@@ -1,0 +1,92 @@
+"""The switch as one value: a configuration and the open devices that carry it out. Pure.
+
+A change makes a new `Picture` out of the old one and publishes it whole; going back is publishing the old one again.
+A device that stays is the same object in both, which is what keeps its frames flowing. A port whose device is not
+there is in `missing` with the reason: the workers see it down and without descriptors, so it keeps its id, its
+counters and its static entries until the device returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..dataplane import BridgeView, Dataplane, Offload, PortView, VlanMode
+from ..ports.device import Device
+from . import text
+from .model import Bridge, Config, Port, Storm
+
+DEFAULT_MTU = 1500
+KIND_OF_NONE = "tap"  # without descriptors the workers never come to ask
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A configuration with its devices by port name. Every port is in `devices` or in `missing`."""
+
+    config: Config = Config()
+    devices: Mapping[str, Device] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def port(self, name: str) -> Port:
+        """The configuration of a port that is there."""
+        port = self.config.find_port(name)
+        assert port is not None, name
+        return port
+
+    def without(self, missing: Mapping[str, str]) -> Picture:
+        """The same, the ports named missing for the reasons given."""
+        devices = {name: device for name, device in self.devices.items() if name not in missing}
+        return Picture(self.config, devices, {**self.missing, **missing})
+
+    def having(self, name: str, device: Device) -> Picture:
+        """The same, with a device for a port."""
+        missing = {other: why for other, why in self.missing.items() if other != name}
+        return Picture(self.config, {**self.devices, name: device}, missing)
+
+
+def bridge_views(config: Config, dataplane: Dataplane) -> Iterator[BridgeView]:
+    """The bridges for the workers."""
+    for bridge in config.bridge:
+        yield _bridge_view(bridge, dataplane)
+
+
+def _bridge_view(bridge: Bridge, dataplane: Dataplane) -> BridgeView:
+    return BridgeView(
+        id=dataplane.bridge_ids.get(bridge.name),
+        name=bridge.name,
+        ageing_s=bridge.ageing_s,
+        mac_limit=bridge.mac_limit,
+    )
+
+
+def port_views(picture: Picture, dataplane: Dataplane) -> Iterator[PortView]:
+    """The ports for the workers."""
+    for port in picture.config.port:
+        yield _port_view(port, picture.devices.get(port.name), dataplane)
+
+
+def _port_view(port: Port, device: Device | None, dataplane: Dataplane) -> PortView:
+    storm = port.storm or Storm()
+    return PortView(
+        id=dataplane.port_ids.get(port.name),
+        name=port.name,
+        kind=device.kind if device else KIND_OF_NONE,
+        fds=device.fds if device else (),
+        bridge=None if port.bridge is None else dataplane.bridge_ids.get(port.bridge),
+        vlan=vlan_mode(port),
+        mtu=device.mtu if device else port.mtu or DEFAULT_MTU,
+        up=bool(device and device.ready),
+        offloads=device.offloads if device else Offload(0),
+        isolated=port.isolated,
+        hairpin=port.hairpin,
+        mac_limit=port.mac_limit or 0,
+        storm=(storm.broadcast or 0, storm.multicast or 0, storm.unknown_unicast or 0),
+        memory=getattr(device, "memory", None),
+    )
+
+
+def vlan_mode(port: Port) -> VlanMode:
+    """A port's VLANs as the workers take them."""
+    trunk = None if port.trunk is None else text.vlan_set(port.trunk)
+    return VlanMode(access=port.access, trunk=trunk, native=port.native)
