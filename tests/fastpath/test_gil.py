@@ -1,0 +1,65 @@
+"""No frame waits for the interpreter: the generated worker takes no GIL between receive and transmit."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vswitch._fastpath.worker import Shared, Worker
+
+SOURCE = Path(__file__).parents[2] / "vswitch/_fastpath/worker.c"
+#: What Cython writes where nogil code wants the interpreter: taking the GIL, or reporting an error that it cannot raise.
+FORBIDDEN = re.compile(r"PyGILState_Ensure|PyEval_RestoreThread|Py_BLOCK_THREADS|__Pyx_PyGILState|WriteUnraisable"
+                       r"|__Pyx_AddTraceback|PyErr_|PyObject|Py_INCREF|Py_DECREF")
+
+
+def functions(source: str) -> dict[str, str]:
+    """The bodies of all C functions of vswitch's own, by name."""
+    pattern = re.compile(r"^static [^\n;]*?(__pyx_f_7vswitch_\w+)\([^;]*?\) \{\n(.*?)^\}", re.M | re.S)
+    return {match[1]: match[2] for match in pattern.finditer(source)}
+
+
+def reachable(bodies: dict[str, str], root: str) -> set[str]:
+    """Every function that `root` calls, directly or not."""
+    seen, todo = set(), [root]
+    while todo:
+        name = todo.pop()
+        if name not in seen and name in bodies:
+            seen.add(name)
+            todo += re.findall(r"__pyx_f_7vswitch_\w+", bodies[name])
+    return seen
+
+
+@pytest.fixture(scope="module")
+def bodies() -> dict[str, str]:
+    return functions(SOURCE.read_text())
+
+
+def test_the_loop_takes_no_gil(bodies):
+    root = next(name for name in bodies if name.endswith("_6worker_work"))
+    way = reachable(bodies, root)
+    stages = {"parse", "ingress", "lookup", "forward", "transmit", "receive", "pipeline", "send_tap", "send_packet"}
+    assert stages <= {name.rsplit("_", 1)[-1] if "send" not in name else "send_" + name.rsplit("_", 1)[-1]
+                      for name in way}, "the search must see the whole way"
+    guilty = {name: found[0] for name in way if (found := FORBIDDEN.search(bodies[name]))}
+    assert not guilty
+
+
+def test_the_search_would_find_it(bodies):
+    """The same search does find the interpreter in the unit's cold half."""
+    assert FORBIDDEN.search(SOURCE.read_text())
+
+
+def test_a_running_worker_leaves_the_interpreter_alone():
+    """Python code runs while a worker is in its loop, and the worker's thread comes home when told to."""
+    worker = Worker(0, Shared(), 0)
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    limit = time.monotonic() + 5
+    while not worker.stats()["started_ns"]:
+        assert time.monotonic() < limit
+    worker.stop()
+    thread.join(5)
+    assert not thread.is_alive()
