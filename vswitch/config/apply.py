@@ -27,7 +27,7 @@ from typing import Any, Protocol
 from ..dataplane import Dataplane
 from ..ports import Device, PortError
 from . import check
-from .errors import Problem
+from .errors import ApplyError, Problem
 from .model import Config, Port, StaticMac
 from .picture import Picture, bridge_views, port_views
 from .plan import ADJUSTED, Action, Plan
@@ -35,14 +35,6 @@ from .plan import ADJUSTED, Action, Plan
 log = logging.getLogger("vswitch")
 
 OpenDevice = Callable[[Port], Awaitable[Device]]
-
-
-class ApplyError(Exception):
-    """A configuration that this machine did not let come about; nothing was changed. A line a reason."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
 
 
 class MetricsService(Protocol):

@@ -40,3 +40,11 @@ def toml_text(value: Any, limit: int = 80) -> str:
     """A value as it stands in the file, near enough to be found again, on one line and cut at `limit` characters."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+class ApplyError(Exception):
+    """A configuration that this machine did not let come about; nothing was changed. A line a reason."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
