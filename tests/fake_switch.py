@@ -16,7 +16,7 @@ from pathlib import Path
 from vswitch import __version__
 from vswitch.api.server import ControlServer
 from vswitch.config import plan
-from vswitch.config.errors import ConfigError
+from vswitch.config.errors import ApplyError
 from vswitch.config.model import Config, Port
 from vswitch.observe.report import BridgeReport, FdbEntry, PortReport, PortStats, SwitchReport, WorkerReport
 
@@ -35,7 +35,7 @@ class FakeSwitch:
         await asyncio.sleep(0)
         for port in config.port:
             if port.name in self.missing:
-                raise ConfigError([f"{source}: port {port.name}: no such device; right: an existing one"])
+                raise ApplyError([f"{source}: port {port.name}: no such device; right: an existing one"])
         steps = plan.diff(self.config, config)
         if not dry_run:
             self.config = config

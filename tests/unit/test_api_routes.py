@@ -174,6 +174,11 @@ class AnyError:
         return f"an error with {self._words!r}"
 
 
+async def test_what_this_machine_lacks_is_409(call: Client, switch: FakeSwitch) -> None:
+    switch.missing = frozenset({"eth9"})
+    assert await call("POST", "/v1/bridges/br0/members", {"port": "eth9"}) == (409, AnyError("eth9: no such device"))
+
+
 async def test_forgetting_and_flushing(call: Client, switch: FakeSwitch) -> None:
     macs = [FdbEntry(mac=f"52:54:00:00:00:0{i}", vlan=10, port="tapA", age_s=0, static=False) for i in range(3)]
     switch.learned["br0"] = macs

@@ -27,7 +27,9 @@ Edit = Callable[[Config], Config]
 class Control(Protocol):
     """The running switch as the API sees it."""
 
-    config: Config
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
 
     async def apply(self, config: Config, *, source: str, dry_run: bool = False) -> list[str]:
         """Bring the configuration about, all or nothing; the plan, one line a change."""

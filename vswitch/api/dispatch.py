@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ..config.errors import ConfigError
+from ..config.errors import ApplyError, ConfigError
 from . import openapi
 from .control import Call, Control
 from .errors import Error, Refused
@@ -99,6 +99,8 @@ async def _refusals(request: web.Request, handler: Any) -> web.StreamResponse:
         return _refused(error)
     except ConfigError as error:
         return _refused(_with_problems(400, error.problems))
+    except ApplyError as error:
+        return _refused(_with_problems(409, error.problems))
     except msgspec.MsgspecError as error:
         return _refused(Refused(400, f"{request.method} {request.path}: {error}"))
     except web.HTTPRequestEntityTooLarge:
