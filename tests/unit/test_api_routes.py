@@ -120,7 +120,9 @@ CHANGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("method", "path", "body", "holds"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "holds"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES]
+)
 async def test_a_change_edits_the_configuration(
     call: Client, switch: FakeSwitch, method: str, path: str, body: Any, holds: Any
 ) -> None:

@@ -58,7 +58,7 @@ class Call:
     body: Any
 
     async def change(self, edit: Edit, source: str = RUN_TIME_SOURCE, dry_run: bool = False) -> Changes:
-        """Apply what `edit` makes of the configuration in force. Raises ConfigError or ApplyError; then nothing changed."""
+        """Apply what `edit` makes of the configuration in force. ConfigError or ApplyError: nothing changed."""
         async with self.turn:
             wanted = edit(self.switch.config)
             return Changes(await self.switch.apply(wanted, source=source, dry_run=dry_run), dry_run)

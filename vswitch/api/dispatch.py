@@ -48,8 +48,9 @@ def _endpoint(route: Route, switch: Control, turn: asyncio.Lock) -> Any:
     decode = None if route.body is None else msgspec.json.Decoder(route.body).decode
 
     async def endpoint(request: web.Request) -> web.Response:
+        raw = await _body(request)
         query = msgspec.convert(dict(request.query), route.query, strict=False)
-        body = None if decode is None else decode(await _body(request))
+        body = None if decode is None else decode(raw)
         reply = await route.handler(Call(switch, turn, request.match_info, query, body))
         return _json(200, reply)
 

@@ -29,6 +29,7 @@ SOCKET_NAME = "control.sock"
 MODE = 0o660
 MAX_CONNECTIONS = 64
 IDLE_S = 10.0
+LINGER_S = 1.0  # for the rest of a refused request, so that its client can read why
 GRACE_S = 0.05
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class ControlServer:
             application(switch, lambda: self._group),
             access_log=None,
             keepalive_timeout=IDLE_S,
-            lingering_time=0,
+            lingering_time=LINGER_S,
             shutdown_timeout=GRACE_S,
         )
         self._server: asyncio.AbstractServer | None = None

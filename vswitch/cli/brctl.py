@@ -153,7 +153,7 @@ def setageing(session: Session, bridge: str, time: str) -> None:
     if bridge not in _names(session.client.get("show"), "bridges"):
         raise Complaint("set ageing time failed: No such device")
     if seconds == 0:
-        raise Complaint("set ageing time failed: 0 makes a kernel bridge flood every frame, which this switch does not do")
+        raise Complaint("set ageing time failed: 0 has a kernel bridge flood every frame; this switch has no such mode")
     _do(session, "set ageing time failed", session.client.patch, "bridges", bridge, ageing_s=seconds)
 
 
@@ -266,5 +266,6 @@ def _carry_out(session: Session, name: str | None, arguments: tuple[str, ...]) -
 def _unheard(name: str | None) -> Complaint:
     if name in NO_STP:
         return Complaint(f"brctl {name}: this switch has no spanning tree")
-    usage = "\n".join(["Usage: brctl [commands]", "commands:", *(f"\t{key:10}\t{word.usage}" for key, word in WORDS.items())])
+    lines = (f"\t{key:10}\t{word.usage}" for key, word in WORDS.items())
+    usage = "\n".join(["Usage: brctl [commands]", "commands:", *lines])
     return Complaint(f"never heard of command [{name}]\n{usage}" if name else usage)

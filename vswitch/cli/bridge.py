@@ -7,6 +7,7 @@ import click
 from . import complete, reports
 from .output import Session
 
+AGEING = "Forget a MAC not heard for so long; 0: never."
 NAME = click.argument("name", metavar="BRIDGE", shell_complete=complete.bridges)
 
 
@@ -22,9 +23,11 @@ def bridge() -> None:
     """Add, change, remove and list bridges."""
 
 
-@bridge.command(epilog="\b\nExamples:\n  vswitchctl bridge add br0\n  vswitchctl bridge add br1 --ageing 60 --mac-limit 100000")
+@bridge.command(
+    epilog="\b\nExamples:\n  vswitchctl bridge add br0\n  vswitchctl bridge add br1 --ageing 60 --mac-limit 100000"
+)
 @click.argument("name", metavar="BRIDGE")
-@click.option("--ageing", "ageing_s", type=int, metavar="SECONDS", help="Forget a MAC not heard for so long; 0: never. [300]")
+@click.option("--ageing", "ageing_s", type=int, metavar="SECONDS", help=f"{AGEING} [300]")
 @click.option("--mac-limit", type=int, metavar="N", help="Learn at most N MACs. [8192]")
 @click.pass_obj
 def add(session: Session, name: str, **settings: int | None) -> None:
@@ -35,7 +38,7 @@ def add(session: Session, name: str, **settings: int | None) -> None:
 
 @bridge.command("set", epilog="\b\nExamples:\n  vswitchctl bridge set br0 --ageing 60")
 @NAME
-@click.option("--ageing", type=int, required=True, metavar="SECONDS", help="Forget a MAC not heard for so long; 0: never.")
+@click.option("--ageing", type=int, required=True, metavar="SECONDS", help=AGEING)
 @click.pass_obj
 def set_(session: Session, name: str, ageing: int) -> None:
     """Change a bridge."""
@@ -51,7 +54,9 @@ def del_(session: Session, name: str, force: bool) -> None:
     session.changed(session.client.delete("bridges", name, force="true" if force else None))
 
 
-@bridge.command("list", epilog="\b\nExamples:\n  vswitchctl bridge list\n  vswitchctl -o json bridge list | jq '.[].name'")
+@bridge.command(
+    "list", epilog="\b\nExamples:\n  vswitchctl bridge list\n  vswitchctl -o json bridge list | jq '.[].name'"
+)
 @click.pass_obj
 def list_(session: Session) -> None:
     """List bridges, their ports and how many MACs they know."""

@@ -7,6 +7,7 @@ socket and what would be right.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -37,7 +38,7 @@ class Client:
 
     def post(self, *parts: str, **body: Any) -> Any:
         """An addition: the body's fields by name."""
-        return self.request("POST", parts, body=body)
+        return self.request("POST", parts, body=body or None)
 
     def patch(self, *parts: str, **body: Any) -> Any:
         """A change: the fields that change, by name."""
@@ -61,7 +62,8 @@ class Client:
         connection.sock = self._connect()
         payload = None if body is None else json.dumps(body).encode()
         try:
-            connection.request(method, target, payload, {"Content-Type": "application/json"} if payload else {})
+            with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there to read
+                connection.request(method, target, payload, {"Content-Type": "application/json"} if payload else {})
             reply = connection.getresponse()
             return reply.status, json.loads(reply.read())
         except TimeoutError:

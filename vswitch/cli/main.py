@@ -52,7 +52,7 @@ Those who know brctl and vconfig say it in their words:
     show_envvar=True,
     help="The daemon's run directory, where control.sock is.",
 )
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="For people or for programs.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="For people or programs.")
 @click.version_option(__version__, prog_name="vswitchctl")
 @click.pass_context
 def cli(context: click.Context, run_dir: str, output: str) -> None:

@@ -17,8 +17,12 @@ from .output import Session
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+KINDS = ("tap", "netdev", "memory")
 STORM_CLASSES = ("broadcast", "multicast", "unknown_unicast")
-CLEARABLE = ("bridge", "netns", "access", "trunk", "native", "mac", "mtu", "mac_limit", "owner", "group", "queues", "storm")
+CLEARABLE = (
+    *("bridge", "netns", "access", "trunk", "native", "mac", "mtu"),
+    *("mac_limit", "owner", "group", "queues", "storm"),
+)
 
 
 class Trunk(click.ParamType):
@@ -44,7 +48,8 @@ class Storm(click.ParamType):
     def _limit(self, item: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
         name, _, rate = item.partition("=")
         if name not in STORM_CLASSES or not rate.isdecimal():
-            self.fail(f"{item!r} is no limit (right: CLASS=FRAMES, CLASS one of {', '.join(STORM_CLASSES)})", param, ctx)
+            known = ", ".join(STORM_CLASSES)
+            self.fail(f"{item!r} is no limit (right: CLASS=FRAMES, CLASS one of {known})", param, ctx)
         return name, int(rate)
 
 
@@ -64,7 +69,7 @@ OPTIONS = (
     click.option("--owner", metavar="USER", help="With --create: who may open it."),
     click.option("--group", metavar="GROUP", help="With --create: which group may open it."),
     click.option("--queues", type=int, metavar="N", help="With --create: queues of the tap; 1: single-queue."),
-    click.option("--storm", type=Storm(), help="Frames a second let in: broadcast=1000,multicast=500,unknown_unicast=500."),
+    click.option("--storm", type=Storm(), help="Frames a second: broadcast=1000,multicast=500,unknown_unicast=500."),
 )
 
 
@@ -96,7 +101,7 @@ def port() -> None:
     "  vswitchctl port add tapX --bridge br0 --isolated --mac-limit 4 --storm broadcast=1000,multicast=1000"
 )
 @click.argument("name", metavar="PORT")
-@click.option("--kind", type=click.Choice(["tap", "netdev", "memory"]), default="tap", show_default=True, help="What it is.")
+@click.option("--kind", type=click.Choice(KINDS), default="tap", show_default=True, help="What it is.")
 @settings
 @click.pass_obj
 def add(session: Session, name: str, **fields: Any) -> None:

@@ -39,10 +39,11 @@ def bridges(rows: list[Json]) -> None:
     table(
         ("BRIDGE", "AGEING", "MACS", "LIMIT", "MOVES", "LIMIT HITS", "PORTS"),
         (
-            (b["name"], _ageing(b["ageing_s"]), b["macs"], b["mac_limit"], b["moves"], b["limit_hits"], _names(b["ports"]))
+            (b["name"], _ageing(b["ageing_s"]), b["macs"], b["mac_limit"], b["moves"], b["limit_hits"],
+             _names(b["ports"]))
             for b in rows
         ),
-    )
+    )  # fmt: skip
 
 
 def _ageing(seconds: int) -> str:
@@ -101,7 +102,7 @@ def stats(rows: list[Json]) -> None:
             for s in rows
         ),
     )  # fmt: skip
-    lost = [(s["name"], reason, count) for s in rows for kind in ("drops", "errors") for reason, count in s[kind].items()]
+    lost = [(s["name"], reason, count) for s in rows for reason, count in (*s["drops"].items(), *s["errors"].items())]
     if lost:
         print()
         table(("PORT", "REASON", "FRAMES"), lost)

@@ -13,7 +13,11 @@ from .client import Refusal
 from .output import Session
 
 
-@click.command(epilog="\b\nExamples:\n  vswitchctl show\n  vswitchctl -o json show | jq '.ports[] | select(.state != \"up\")'")
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  vswitchctl show\n"
+    "  vswitchctl -o json show | jq '.ports[] | select(.state != \"up\")'"
+)
 @click.pass_obj
 def show(session: Session) -> None:
     """Show the switch: bridges, ports and their states, workers."""
@@ -80,7 +84,11 @@ def _read(file: str) -> tuple[str, str]:
         raise Refusal(f"{file}: byte {error.start}: TOML is UTF-8 text") from None
 
 
-@click.command(epilog="\b\nExamples:\n  vswitchctl save > /etc/vswitch/vswitch.toml\n  vswitchctl save | diff /etc/vswitch/vswitch.toml -")
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  vswitchctl save > /etc/vswitch/vswitch.toml\n"
+    "  vswitchctl save | diff /etc/vswitch/vswitch.toml -"
+)
 @click.pass_obj
 def save(session: Session) -> None:
     """Print the configuration in force as a file.
