@@ -1,8 +1,8 @@
 """Super-frames made by scapy, and two plain models of what becomes of them.
 
-`super_frame` builds a frame and its virtio-net header as a guest's kernel would. `expected_segments` is the slow oracle:
-scapy takes the super-frame apart and builds every segment anew, lengths and checksums included. `checksum_holds` is the
-quick one, for tests that make many frames: RFC 1071 in four lines.
+`super_frame` builds a frame and its virtio-net header as a guest's kernel would. `expected_segments` is the slow
+oracle: scapy takes the super-frame apart and builds every segment anew, lengths and checksums included.
+`checksum_holds` is the quick one, for tests that make many frames: RFC 1071 written plainly.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _flags_lost(first: bool, last: bool) -> dict[int, None]:
 
 
 def checksum_holds(segment: bytes, l3_off: int, l4_off: int, protocol: int) -> bool:
-    """Whether the checksums of a segment without routing header are right, by RFC 1071 over what RFC 9293 and 8200 say."""
+    """Whether the checksums of a segment without routing header are right (RFC 9293, 768, 8200)."""
     ip, l4 = segment[l3_off:l4_off], segment[l4_off:]
     if ip[0] >> 4 == 4:
         if ones_sum(ip) != 0xFFFF:

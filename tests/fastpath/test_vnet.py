@@ -21,6 +21,7 @@ TCP4 = super_frame(CONTENT, 1448)
 TCP6 = super_frame(CONTENT, 1428, ip=IP6)
 UDP4 = super_frame(CONTENT, 1400, l4=UDP_DATA)
 UDP6 = super_frame(CONTENT, 1400, ip=IP6, l4=UDP_DATA)
+ROUTER_ALERT = IP(src="10.0.0.1", dst="10.0.0.2", options=[b"\x94\x04\0\0"])
 HOP_BY_HOP = IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(12))])
 
 
@@ -47,7 +48,7 @@ SUPER_FRAMES = [
     ("UDP in 128 segments", super_frame(payload(128 * 20), 20, l4=UDP_DATA), "USO4"),
     ("802.1Q", super_frame(CONTENT, 1448, tags=(VLAN,)), "TSO4"),
     ("802.1ad over 802.1Q", super_frame(CONTENT, 1448, ip=IP6, tags=(SERVICE_VLAN, VLAN)), "TSO6"),
-    ("IPv4 options", super_frame(CONTENT, 1448, ip=IP(src="10.0.0.1", dst="10.0.0.2", options=[b"\x94\x04\0\0"])), "TSO4"),
+    ("IPv4 options", super_frame(CONTENT, 1448, ip=ROUTER_ALERT), "TSO4"),
     ("no TCP options", super_frame(CONTENT, 1448, l4=TCP(flags="A")), "TSO4"),
     ("one extension header", extended(1), "TSO6"),
     ("eight extension headers", extended(8), "TSO6"),
@@ -65,7 +66,7 @@ SUPER_FRAMES = [
 OFFLOADS = {"TSO4": 2, "TSO6": 4, "USO4": 8, "USO6": 16}
 
 
-@pytest.mark.parametrize(("whole", "offload"), [case[1:] for case in SUPER_FRAMES], ids=[case[0] for case in SUPER_FRAMES])
+@pytest.mark.parametrize(("whole", "offload"), [case[1:] for case in SUPER_FRAMES], ids=[c[0] for c in SUPER_FRAMES])
 @pytest.mark.parametrize("knows_tags", [True, False], ids=["tags known", "tags unknown"])
 def test_super_frames_and_what_is_found_in_them(whole: SuperFrame, offload: str, knows_tags: bool) -> None:
     kind, info = probe.check(whole.vnet, whole.frame, whole.l3_off if knows_tags else 14)
@@ -141,7 +142,7 @@ REFUSED = [
     ("not IP at all", TCP4.patched(12, b"\x08\x06")),
     ("IPv6 under IPv4's EtherType", TCP4.patched(14, b"\x65")),
     ("IPv4 under IPv6's EtherType", TCP6.patched(14, b"\x40")),
-    ("an IPv4 header of 16 bytes", TCP4.patched(14, b"\x44")),
+    ("an IPv4 header of 16 bytes", with_header(TCP4.patched(14, b"\x44").patched(30 + 12, b"\x50"), flags=0)),
     ("an IPv4 header beyond the frame", replace(super_frame(b"", 1448, l4=UDP_DATA).patched(14, b"\x4f"))),
     ("an IPv4 length beyond the frame", TCP4.patched(16, struct.pack(">H", len(TCP4.frame) - 13))),
     ("an IPv4 length short of the frame", TCP4.patched(16, struct.pack(">H", len(TCP4.frame) - 15))),

@@ -1,9 +1,9 @@
-"""The kernel as the oracle of segmentation: the same super-frame through it and through gso.pxd, compared byte for byte.
+"""The kernel as the oracle of segmentation: one super-frame through it and through gso.pxd, compared byte for byte.
 
-A super-frame with its virtio-net header is written into one tap of a kernel bridge; the bridge sends it out of another tap
-that was not given TSO or USO, so the kernel segments it on the way. The two agree in every byte, IPv4 identifications
-included. The kernel also takes every header that vnet_check believes, or frames would be lost at the last step; and what
-its own sockets send with UDP_SEGMENT is believed.
+A super-frame with its virtio-net header is written into one tap of a kernel bridge; the bridge sends it out of another
+tap that was not given TSO or USO, so the kernel segments it on the way. The two agree in every byte, IPv4
+identifications included. The kernel also takes every header that vnet_check believes, or frames would be lost at the
+last step; and what its own sockets send with UDP_SEGMENT is believed.
 """
 
 from __future__ import annotations

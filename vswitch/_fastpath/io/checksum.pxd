@@ -1,12 +1,12 @@
 """The internet checksum (RFC 1071): sums, pseudo-headers, completing a partial one, incremental update (RFC 1624).
 
-The sum is independent of byte order, so words are loaded and stored as they lie (load16, store16) and nothing is swapped
-but lengths and protocol numbers that come from registers. A running sum is a plain uint64_t of 32-bit words: 2^31 of them
-fit, far more than any frame has, so adding two sums needs no carry and only `fold` reduces. That loop is also the one that
-compilers vectorise: 1,448 bytes take 34 ns here, against 101 for 64-bit additions with end-around carry.
+The sum is independent of byte order, so words are loaded and stored as they lie (load16, store16) and nothing is
+swapped but lengths and protocol numbers that come from registers. A running sum is a plain uint64_t of 32-bit words:
+2^32 of them fit, far more than any frame has, so adding two sums needs no carry and only `fold` reduces. That loop is
+also the one that compilers vectorise: 1,448 bytes take 34 ns, against 101 for 64-bit additions with end-around carry.
 
-Checksums are held as stored: `store16(field, sum_finish(...))`. Pure functions over the caller's memory; lengths are the
-caller's to check.
+Checksums are held as stored: `store16(field, sum_finish(...))`. Pure functions over the caller's memory; lengths are
+the caller's to check.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -69,7 +69,8 @@ cdef inline uint16_t completed_checksum(const uint8_t *frame, uint32_t length, u
     """
     return nonzero(sum_finish(sum_words(frame + csum_start, length - csum_start)))
 
-cdef inline void complete_checksum(uint8_t *frame, uint32_t length, uint16_t csum_start, uint16_t csum_offset) noexcept nogil:
+cdef inline void complete_checksum(uint8_t *frame, uint32_t length, uint16_t csum_start,
+                                   uint16_t csum_offset) noexcept nogil:
     """Fill in a partial checksum. The offsets must have passed vnet_check."""
     store16(frame + csum_start + csum_offset, completed_checksum(frame, length, csum_start))
 

@@ -6,13 +6,14 @@
     while segmenter_next(&s, header, &payload, &payload_len):
         ...                                         # send info.hdr_len bytes at header, then the payload
 
-The payload is never copied: each step writes one segment's headers into a block of the caller's and points at its slice of
-the super-frame, for a vectored transmit. The headers may lie elsewhere than the payload (a copy with another VLAN tag, its
-GsoInfo shifted), and neither is written to.
+The payload is never copied: each step writes one segment's headers into a block of the caller's and points at its slice
+of the super-frame, for a vectored transmit. The headers may lie elsewhere than the payload (a copy with another VLAN
+tag, its GsoInfo shifted), and neither is written to.
 
 What a segment gets is what the kernel gives it (tcp_gso_segment, __udp_gso_segment; compared in
-tests/netns/test_gso_kernel.py): IPv4 identification counted up from the super-frame's, TCP sequence numbers, FIN and PSH
-on the last only, CWR on the first only, lengths and checksums. A port that computes checksums itself gets them partial.
+tests/netns/test_gso_kernel.py): IPv4 identification counted up from the super-frame's, TCP sequence numbers, FIN and
+PSH on the last only, CWR on the first only, lengths and checksums. A port that computes checksums itself gets them
+partial.
 
 Limits, beyond which a super-frame is malformed: headers of more than SEGMENT_HEADER_MAX bytes, an MSS below MSS_MIN
 (the kernel's TCP_MIN_GSO_SIZE), more than SEGMENTS_MAX segments. The last bounds how long one guest's frame can keep
@@ -27,7 +28,8 @@ from libc.string cimport memcpy, memset
 from ..core.native cimport load16, load16be, load32be, store16, store16be, store32be
 from .checksum cimport fold, nonzero, sum_finish, sum_length, sum_pseudo4, sum_pseudo6, sum_words
 from .vnet cimport (
-    IPV6_HLEN, PROTO_TCP, PROTO_UDP, TCP_CHECKSUM, UDP_CHECKSUM, UDP_HLEN, VNET_F_NEEDS_CSUM, GsoInfo, VnetHdr, gso_checksum,
+    IPV6_HLEN, PROTO_TCP, PROTO_UDP, TCP_CHECKSUM, UDP_CHECKSUM, UDP_HLEN, VNET_F_NEEDS_CSUM, GsoInfo, VnetHdr,
+    gso_checksum,
 )
 
 cdef enum:
@@ -65,7 +67,8 @@ cdef inline uint32_t segmenter_init(Segmenter *s, const uint8_t *header, const u
     s.leave_checksum = leave_checksum
     return s.left
 
-cdef inline bint segmenter_next(Segmenter *s, uint8_t *header, const uint8_t **payload, uint32_t *payload_len) noexcept nogil:
+cdef inline bint segmenter_next(Segmenter *s, uint8_t *header, const uint8_t **payload,
+                                uint32_t *payload_len) noexcept nogil:
     """Write the next segment's info.hdr_len bytes of headers, say where its payload lies; false: there is none."""
     if s.left == 0:
         return False
@@ -143,7 +146,7 @@ cdef inline void _write_udp(const Segmenter *s, uint8_t *udp, uint32_t size) noe
     _write_checksum(s, udp, UDP_CHECKSUM, size)
 
 cdef inline void _write_checksum(const Segmenter *s, uint8_t *l4, uint32_t field, uint32_t size) noexcept nogil:
-    """Of the header at l4, its other fields written, and the next `size` bytes of payload; partial where left to the port."""
+    """Of the header at l4, all else in it written, and the next `size` bytes of payload; or left partial."""
     cdef uint32_t header_len = s.info.hdr_len - s.info.l4_off
     cdef uint64_t pseudo = s.pseudo + sum_length(header_len + size)
     cdef uint16_t check

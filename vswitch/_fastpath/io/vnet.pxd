@@ -1,20 +1,21 @@
 """The virtio-net header in front of a frame: what it promises, and whether the frame keeps the promise.
 
-A guest writes this header, so nothing in it is believed. What passes `vnet_check` is safe to complete (checksum.pxd), to
-segment (gso.pxd) and to hand to the kernel, whose own rules (virtio_net_hdr_to_skb, tun_get_user) are nowhere stricter:
+A guest writes this header, so nothing in it is believed. What passes `vnet_check` is safe to complete (checksum.pxd),
+to segment (gso.pxd) and to hand to the kernel, whose own rules (virtio_net_hdr_to_skb, tun_get_user) are nowhere
+stricter:
 
 - a partial checksum's field lies inside the frame, behind the smallest layer 3 header;
-- a super-frame is one unfragmented IP packet that fills the frame exactly, of the protocol that its type names, all its
-  headers inside the frame, and a partial checksum is that protocol's own. TCP may come with a complete checksum (a NIC that
-  merges); UDP may not (nor may it in the kernel), nor may it make more than UDP_SEGMENTS_MAX segments;
+- a super-frame is one unfragmented IP packet that fills the frame exactly, of the protocol that its type names, all
+  its headers inside the frame, and a partial checksum is that protocol's own. TCP may come with a complete checksum (a
+  NIC that merges); UDP may not, nor may it make more than UDP_SEGMENTS_MAX segments;
 - hdr_len is a hint, 0 if absent: the true header length is worked out here. But a tap refuses one beyond the frame or,
   where no partial checksum stretches it, within the Ethernet header.
 
 UDP fragmentation offload, tunnel segmentation and flags unknown here are refused: no port of ours offers them.
 
-Ordinary frames promise nothing and cost one comparison (`vnet_is_plain`). DATA_VALID alone is plain: the device has seen
-a right checksum, which whoever reads the frame next may check again. Fields are little-endian, and so is the machine
-(core/native.h). Pure functions of their arguments.
+Ordinary frames promise nothing and cost one comparison (`vnet_is_plain`). DATA_VALID alone is plain: the device has
+seen a right checksum, which whoever reads the frame next may check again. Fields are little-endian, and so is the
+machine (core/native.h). Pure functions of their arguments.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -91,7 +92,7 @@ cdef inline void vnet_store(uint8_t *header, const VnetHdr *h) noexcept nogil:
 
 cdef inline VnetKind vnet_check(const VnetHdr *h, const uint8_t *frame, uint32_t length, uint32_t l2_len,
                                 GsoInfo *info) noexcept nogil:
-    """What the header promises; `info` is written for VNET_GSO only. l2_len (14, with tags 18 or 22) lies within length."""
+    """What the header promises; `info` is for VNET_GSO only. l2_len (14, with tags 18 or 22) lies within length."""
     if h.flags & ~VNET_FLAGS or h.hdr_len > length:
         return VNET_BAD
     if h.flags & VNET_F_NEEDS_CSUM:
@@ -145,7 +146,8 @@ cdef inline bint _type_fits(uint8_t gso_type, uint16_t ethertype) noexcept nogil
         return ethertype == ETH_P_IP
     return gso_type == VNET_GSO_TCPV6 and ethertype == ETH_P_IPV6
 
-cdef inline uint32_t _ipv4_payload(const uint8_t *frame, uint32_t length, uint32_t l3_off, uint8_t protocol) noexcept nogil:
+cdef inline uint32_t _ipv4_payload(const uint8_t *frame, uint32_t length, uint32_t l3_off,
+                                   uint8_t protocol) noexcept nogil:
     """Where layer 4 begins; 0: not a whole IPv4 packet of that protocol."""
     cdef const uint8_t *ip = frame + l3_off
     cdef uint32_t room = length - l3_off, ihl
@@ -158,8 +160,9 @@ cdef inline uint32_t _ipv4_payload(const uint8_t *frame, uint32_t length, uint32
         return 0
     return l3_off + ihl
 
-cdef inline uint32_t _ipv6_payload(const uint8_t *frame, uint32_t length, uint32_t l3_off, uint8_t protocol) noexcept nogil:
-    """Where layer 4 begins, behind hop-by-hop, routing and destination options; 0: not a whole IPv6 packet of that protocol."""
+cdef inline uint32_t _ipv6_payload(const uint8_t *frame, uint32_t length, uint32_t l3_off,
+                                   uint8_t protocol) noexcept nogil:
+    """The same for IPv6: behind hop-by-hop, routing and destination headers."""
     cdef uint32_t at = l3_off + IPV6_HLEN, extensions = 0
     cdef uint8_t next_header
     if length < at or frame[l3_off] >> 4 != 6 or load16be(frame + l3_off + 4) != length - at:
@@ -197,7 +200,7 @@ cdef inline uint16_t gso_checksum(const GsoInfo *info) noexcept nogil:
     return UDP_CHECKSUM if info.is_udp else TCP_CHECKSUM
 
 cdef inline void vnet_shift(VnetHdr *h, int delta) noexcept nogil:
-    """Follow a tag pushed (delta 4) or popped (-4) in front of layer 3. A hint that no longer makes sense is dropped."""
+    """Follow a tag pushed (delta 4) or popped (-4) in front of layer 3; a hint that makes no sense then is dropped."""
     cdef int hdr_len = h.hdr_len + delta
     if h.flags & VNET_F_NEEDS_CSUM:
         h.csum_start = <uint16_t>(h.csum_start + delta)
