@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from vswitch.config.model import Port
 from vswitch.dataplane import BridgeView, FdbCounters, FdbRow, Offload, PortCounters, PortView, Registry, WorkerCounters
 from vswitch.ports.device import UP, Device, PortError, State
-from vswitch.ports.netlink import Link
-from vswitch.ports.watch import LinkEvent
 
 
 class FakePlane:
@@ -172,26 +170,6 @@ class FakeMachine:
         """The open device of a port."""
         (found,) = [device for device in self.open if device.name == name]
         return found
-
-
-class FakeLinks:
-    """The links service: events are told by hand."""
-
-    def __init__(self) -> None:
-        self.callback: Callable[[LinkEvent], object] | None = None
-
-    def subscribe(self, callback: Callable[[LinkEvent], object]) -> Callable[[], None]:
-        self.callback = callback
-
-        def unsubscribe() -> None:
-            self.callback = None
-
-        return unsubscribe
-
-    def appear(self, name: str) -> None:
-        """A link of that name is there."""
-        assert self.callback is not None
-        self.callback(LinkEvent(Link(name, 7, up=True, carrier=True, mtu=1500, mac=None), netns=1))
 
 
 class FakeMetrics:

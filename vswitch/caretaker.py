@@ -1,28 +1,23 @@
 """Follows what devices do of their own accord, and does what falls due once a second.
 
-A device that loses carrier or changes its MTU is published as it is now. One that vanishes leaves its port missing
-and the rest of the switch alone. A missing port is taken back
-
-- when a link of its name appears: a NIC, a veth, a tap that QEMU's host made again;
-- after a second or two, if the device is the daemon's own to make (a tap, a netdev with `create`): nobody else would.
+A device tells when its state, MTU or MAC has changed (and logs it); what the workers know is then published anew. A
+device that has vanished is followed no further than that: a netdev port takes the next device of its name by itself. But
+a device that is the daemon's own to make (a tap, a netdev with `create`) would never return: it is made again after it
+has been missing for a second or two, so that whoever deleted it sees that he did. So is one that was lost when a change
+failed and could not be put back.
 
 Everything happens under the lock of `Switch`, between changes of configuration, and in one task: callbacks only note
-what is to be looked at and wake it. Every change of a port's state is logged once.
-
-All methods belong to the event loop's thread.
+what is to be done and wake it. All methods belong to the event loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
 
-from . import describe
 from .config.apply import Applier, close_devices
-from .ports import Device, Links, PortError, State
-from .ports.device import UP
-from .ports.watch import LinkEvent
+from .config.model import Port
+from .ports import Device, PortError
 
 log = logging.getLogger("vswitch")
 
@@ -36,43 +31,37 @@ class Caretaker:
         self._applier = applier
         self._lock = lock
         self._tasks: list[asyncio.Task[None]] = []
-        self._unsubscribe: Callable[[], None] | None = None
         self._news = asyncio.Event()
-        self._wanted: set[str] = set()  # missing ports whose device may be there again
-        self._logged: dict[str, State] = {}
+        self._wanted: set[str] = set()  # ports whose device is to be opened anew
 
-    def start(self, links: Links) -> None:
+    def start(self) -> None:
         """Begin to look after devices."""
-        self._unsubscribe = links.subscribe(self._link_changed)
         self._tasks = [asyncio.create_task(self._attend()), asyncio.create_task(self._keep_house())]
 
     async def stop(self) -> None:
         """Leave the devices alone from now on. Harmless if not started."""
-        if self._unsubscribe is not None:
-            self._unsubscribe()
         async with self._lock:  # not in the middle of something
             for task in self._tasks:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def look_at_all(self) -> None:
-        """The configuration has changed: see about every missing port, and log what state ports are in."""
-        self._wanted.update(self._applier.picture.missing)
-        self._news.set()
-
     def device_changed(self, device: Device) -> None:
         """`Device.on_change` of every device."""
         self._news.set()
 
-    def _link_changed(self, event: LinkEvent) -> None:
-        if not event.gone:
-            self._look_for([event.link.name])
-
-    def _look_for(self, names: Iterable[str]) -> None:
-        found = self._applier.picture.missing.keys() & set(names)
-        if found:
-            self._wanted |= found
+    def remake(self, names: set[str]) -> None:
+        """Open the devices of these ports anew, as soon as may be."""
+        if names:
+            self._wanted |= names
             self._news.set()
+
+    def orphans(self) -> set[str]:
+        """The ports that are missing, and that nobody would take back.
+
+        Asking is also how a tap in a namespace of which no news can be heard finds out that it is gone.
+        """
+        picture = self._applier.picture
+        return {port.name for port in picture.config.port if _is_orphan(port, picture.devices.get(port.name))}
 
     async def _attend(self) -> None:
         while True:
@@ -85,26 +74,17 @@ class Caretaker:
                     log.exception("a device changed, and the switch could not follow it")
 
     async def _follow_devices(self) -> None:
-        """Publish the devices as they are now; let go of those that are gone, take back those that returned."""
-        lost = await self._let_go()
-        self._log_states()
-        # A NIC may have returned before its port was found missing: then nobody tells again.
-        wanted = self._wanted | {name for name in lost if not self._is_ours(name)}
-        self._wanted = set()
-        for name in sorted(wanted & self._applier.picture.missing.keys()):
-            await self._take_back(name)
-        self._log_states()
+        wanted, self._wanted = self._wanted & self.orphans(), set()
+        await self._applier.publish(self._applier.picture)
+        for name in sorted(wanted):
+            await self._open_anew(name)
 
-    async def _let_go(self) -> list[str]:
-        picture = self._applier.picture
-        states = {name: device.state() for name, device in picture.devices.items()}
-        lost = {name: state.reason or "" for name, state in states.items() if state.name == "missing"}
-        await self._applier.publish(picture.without(lost))
-        await close_devices(picture.devices[name] for name in lost)
-        return list(lost)
-
-    async def _take_back(self, name: str) -> None:
-        picture = self._applier.picture
+    async def _open_anew(self, name: str) -> None:
+        """Give a missing port another device; the workers have long let go of the old one."""
+        old = self._applier.picture
+        picture = old.without({name: old.missing.get(name, "it is being opened anew")})
+        await self._applier.publish(picture)
+        await close_devices([old.devices[name]] if name in old.devices else [])
         try:
             device = await self._applier.open_device(picture.port(name))
         except PortError as error:
@@ -115,33 +95,24 @@ class Caretaker:
         except BaseException:
             await close_devices([device])
             raise
-
-    def _is_ours(self, name: str) -> bool:
-        """Whether the daemon makes the device of that port, rather than finding it."""
-        port = self._applier.picture.port(name)
-        return port.kind != "netdev" or port.create
-
-    def _log_states(self) -> None:
-        picture = self._applier.picture
-        states = {port.name: describe.port_state(picture, port.name) for port in picture.config.port}
-        for name, state in states.items():
-            if state.name != self._logged.get(name, UP).name:
-                level = logging.INFO if state == UP else logging.WARNING
-                log.log(level, "port %s: %s%s", name, state.name, f": {state.reason}" if state.reason else "")
-        self._logged = states
+        log.info("port %s: its device has been made again", name)
 
     async def _keep_house(self) -> None:
-        missing: set[str] = set()
+        orphans: set[str] = set()
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            missing = self._do_chores(missing)
+            orphans = self._do_chores(orphans)
 
-    def _do_chores(self, missing_before: set[str]) -> set[str]:
-        """Age the FDBs; make own devices again that were missing the last time too. Returns what is missing now."""
+    def _do_chores(self, orphans_before: set[str]) -> set[str]:
+        """Age the FDBs; see about the ports that were orphans the last time too. Returns today's."""
         self._applier.dataplane.age()
-        picture = self._applier.picture
-        for device in picture.devices.values():
-            device.state()  # one of which no news can be heard notices its end only when asked
-        missing = set(picture.missing)
-        self._look_for(name for name in missing_before & missing if self._is_ours(name))
-        return missing
+        orphans = self.orphans()
+        self.remake(orphans & orphans_before)
+        return orphans
+
+
+def _is_orphan(port: Port, device: Device | None) -> bool:
+    if device is None:
+        return True
+    ours = port.kind == "tap" or port.create
+    return ours and device.state().name == "missing"

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vswitch._fastpath.compiler import CYTHON_VERSION
 from vswitch._fastpath.core.snapshot import SnapshotOwner
 from vswitch._fastpath.core.verdict import DROP_REASONS
 from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
@@ -23,8 +24,8 @@ from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
 from vswitch._fastpath.worker import Shared
 from vswitch.workers import Workers
 
-__all__ = ["BridgeView", "Dataplane", "FdbCounters", "FdbRow", "MemoryPort", "Offload", "PortCounters", "PortView",
-           "Registry", "VlanMode", "WorkerCounters"]
+__all__ = ["CYTHON_VERSION", "BridgeView", "Dataplane", "FdbCounters", "FdbRow", "MemoryPort", "Offload", "PortCounters",
+           "PortView", "Registry", "VlanMode", "WorkerCounters"]
 
 MAX_PORTS = 4096
 MAX_BRIDGES = 1024

@@ -52,6 +52,7 @@ def port_stats(port: Port, device: Device | None, counters: PortCounters) -> Por
         delivered=counters.delivered,
         consumed=counters.consumed,
         segments=counters.segments,
+        segments_lost=counters.segments_lost,
         drops=counters.drops,
         errors={"receive": counters.rx_errors} if counters.rx_errors else {},
         kernel_drops=device.kernel_drops if device else 0,

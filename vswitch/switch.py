@@ -27,7 +27,7 @@ from .config.apply import Applier, ApplyError, MetricsService, close_devices
 from .config.model import Bridge, Config, Port
 from .config.picture import Picture
 from .config.plan import diff
-from .dataplane import Dataplane
+from .dataplane import CYTHON_VERSION, Dataplane
 from .observe.report import BridgeReport, FdbEntry, PortStats, SwitchReport
 from .ports import Device, Links, open_device
 
@@ -61,7 +61,7 @@ class Switch:
         """Bring the first configuration about. Raises ConfigError or ApplyError; then no device is open."""
         self._applier.picture = Picture(Config(switch=config.switch, metrics=config.metrics))
         await self.apply(config, source=source)
-        self._caretaker.start(self._links)
+        self._caretaker.start()
 
     async def stop(self) -> None:
         """Withdraw everything from the workers and close all devices. Harmless if nothing was started."""
@@ -108,7 +108,7 @@ class Switch:
             log.info("%s: %s", source, line)
         for follower in self._followers:
             follower(self.config)
-        self._caretaker.look_at_all()
+        self._caretaker.remake(self._caretaker.orphans())
 
     def on_config(self, follower: Callable[[Config], None]) -> None:
         """Have every configuration told that comes into force from now on."""
@@ -143,6 +143,7 @@ class Switch:
         metrics = self._applier.metrics
         return SwitchReport(
             version=__version__,
+            cython=CYTHON_VERSION,
             pid=os.getpid(),
             loop="uvloop" if type(asyncio.get_running_loop()).__module__.startswith("uvloop") else "asyncio",
             uptime_s=time.monotonic() - self._started,

@@ -292,6 +292,11 @@ def test_every_fault_has_its_line():
     ]
 
 
+def test_a_port_with_a_fault_is_not_held_against_its_static_entries():
+    text = TAP + "access = 4095\n" + FDB + 'mac = "52:54:00:00:00:0a"\nvlan = 20'
+    assert refused(text) == ['port[0] ("tapA").access: 4095: a VLAN id is 1 to 4094']
+
+
 def test_half_a_file_accuses_no_innocent():
     text = '[[bridge]]\nname = "br0"\nageing = 1\n' + MEMORY + 'bridge = "br0"'
     assert refused(text) == ['bridge[0] ("br0").ageing: unknown key; did you mean "ageing_s"?']

@@ -17,7 +17,7 @@ from vswitch.observe.report import FdbEntry
 from vswitch.ports.device import UP, State
 from vswitch.switch import Switch
 
-from tests.fake_plane import FakeDevice, FakeLinks, FakeMachine, FakeMetrics, FakePlane
+from tests.fake_plane import FakeMachine, FakeMetrics, FakePlane
 
 replace = msgspec.structs.replace
 MAC = "52:54:00:00:00:0a"
@@ -38,8 +38,7 @@ class World:
     def __init__(self) -> None:
         self.plane = FakePlane()
         self.machine = FakeMachine(self.plane)
-        self.links = FakeLinks()
-        self.switch = Switch(self.plane, self.links, open_device=self.machine.open_device)
+        self.switch = Switch(self.plane, None, open_device=self.machine.open_device)
 
     def state(self, name: str) -> tuple[str, str | None]:
         (report,) = [port for port in self.switch.show().ports if port.name == name]
@@ -158,13 +157,15 @@ async def test_stopping_tells_devices_so():
 # Devices that change by themselves
 
 
-async def test_a_device_without_carrier_is_published_down(world: World, caplog: pytest.LogCaptureFixture):
-    world.machine.device("nic").become(State("no carrier", "nothing at the other end"))
+async def test_a_device_without_carrier_is_published_down(world: World):
+    device = world.machine.device("nic")
+    device.become(State("no carrier", "nothing at the other end"))
     await world.until(lambda: not world.plane.ports["nic"].up)
+    assert world.plane.ports["nic"].fds == ()
     assert world.state("nic") == ("no carrier", "nothing at the other end")
-    await world.until(lambda: "port nic: no carrier: nothing at the other end" in caplog.text)
-    world.machine.device("nic").become(UP)
+    device.become(UP)
     await world.until(lambda: world.plane.ports["nic"].up)
+    assert world.plane.ports["nic"].fds == device.fds
 
 
 async def test_another_mtu_is_published(world: World):
@@ -175,76 +176,65 @@ async def test_another_mtu_is_published(world: World):
     assert world.switch.show().ports[1].mtu == 9000
 
 
-async def lose_nic(world: World) -> FakeDevice:
-    device = world.machine.device("nic")
-    world.machine.absent = {"nic"}
+@pytest.fixture
+def short_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vswitch.caretaker.HOUSEKEEPING_S", 0.001)
+
+
+async def test_a_nic_takes_itself_back(short_seconds: None, world: World):
+    device, other = world.machine.device("nic"), world.machine.device("a")
     device.become(GONE)
-    await world.until(lambda: world.state("nic")[0] == "missing" and device.closed)
-    return device
-
-
-async def test_a_device_that_vanishes_and_returns(world: World, caplog: pytest.LogCaptureFixture):
-    caplog.set_level("INFO")
-    other = world.machine.device("a")
-    device = await lose_nic(world)
-    view = world.plane.ports["nic"]
-    assert (view.up, view.fds, view.vlan.native) == (False, (), 1)
-    await world.until(lambda: "port nic: missing: the device was deleted" in caplog.text)
-    world.machine.absent.clear()
-    world.links.appear("nic")
-    await world.until_state("nic", "up")
-    assert world.plane.ports["nic"].fds == world.machine.device("nic").fds != device.fds
-    await world.until(lambda: "port nic: up" in caplog.text)
+    await world.until(lambda: not world.plane.ports["nic"].up)
+    assert world.state("nic") == GONE
+    ages = world.plane.ages
+    await world.until(lambda: world.plane.ages > ages + 3)
+    device.become(UP)
+    await world.until(lambda: world.plane.ports["nic"].up)
+    assert world.machine.device("nic") is device
     assert world.machine.device("a") is other
 
 
-async def test_a_device_that_is_back_before_anybody_looked(world: World):
-    device = world.machine.device("nic")
-    world.links.appear("nic")  # told while the port still has its old device
-    device.become(GONE)
-    await world.until(lambda: device.closed and world.state("nic")[0] == "up")
-
-
-async def test_a_device_that_returns_and_cannot_be_had_says_why(world: World):
-    await lose_nic(world)
-    world.links.appear("nic")
-    await world.until(lambda: world.state("nic") == ("missing", "name: nic: no such device"))
-
-
-async def test_other_links_are_none_of_our_business(world: World):
-    await lose_nic(world)
-    opened = world.machine.opened
-    world.links.appear("eth9")
-    world.links.appear("a")
-    await asyncio.sleep(0.01)
-    assert world.machine.opened == opened
-
-
-async def test_a_missing_port_may_change_and_go(world: World):
-    await lose_nic(world)
-    await world.switch.apply(edit.change_port(CONFIG, "nic", native=2), source="control")
-    assert world.plane.ports["nic"].vlan.native == 2
-    assert world.state("nic")[0] == "missing"
-    await world.switch.apply(edit.del_port(world.switch.config, "nic"), source="control")
-    assert sorted(world.plane.ports) == ["a"]
-
-
-async def test_any_change_looks_for_missing_devices(world: World):
-    await lose_nic(world)
-    world.machine.absent.clear()
-    await world.switch.apply(CONFIG, source="f.toml")
-    await world.until_state("nic", "up")
-
-
-async def test_a_device_of_our_own_is_made_again(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vswitch.caretaker.HOUSEKEEPING_S", 0.001)
-    world = World()
-    await world.switch.start(CONFIG, "f.toml")
+async def test_a_device_of_our_own_is_made_again(short_seconds: None, world: World, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
     lost = world.machine.device("a")
     lost.become(GONE)
     await world.until(lambda: lost.closed and world.state("a")[0] == "up")
-    assert world.plane.ages > 1
-    await world.switch.stop()
+    assert world.plane.ports["a"].fds == world.machine.device("a").fds
+    assert "port a: its device has been made again" in caplog.text
+
+
+async def test_a_device_that_cannot_be_made_again_says_why_and_is_tried_again(short_seconds: None, world: World):
+    world.machine.absent = {"a"}
+    world.machine.device("a").become(GONE)
+    await world.until(lambda: world.state("a") == ("missing", "name: a: no such device"))
+    assert (world.plane.ports["a"].up, world.plane.ports["a"].fds) == (False, ())
+    world.machine.absent.clear()
+    await world.until(lambda: world.plane.ports["a"].up)
+
+
+async def lose_a(world: World) -> None:
+    """Have a port without a device, with nobody trying to get one but whoever changes the configuration."""
+    world.machine.absent = {"a"}
+    world.machine.device("a").become(GONE)
+    await world.switch.apply(CONFIG, source="f.toml")
+    await world.until(lambda: world.state("a") == ("missing", "name: a: no such device"))
+
+
+async def test_a_missing_port_may_change_and_go(world: World):
+    await lose_a(world)
+    changed = edit.change_port(CONFIG, "a", isolated=True)
+    await world.switch.apply(changed, source="control")
+    assert world.plane.ports["a"].isolated
+    assert world.state("a")[0] == "missing"
+    await world.switch.apply(edit.del_port(changed, "a"), source="control")
+    assert sorted(world.plane.ports) == ["nic"]
+
+
+async def test_any_change_tries_missing_ports_again(world: World):
+    await lose_a(world)
+    world.machine.absent.clear()
+    await world.switch.apply(CONFIG, source="f.toml")
+    await world.until_state("a", "up")
 
 
 async def test_a_publication_that_fails_does_not_end_the_care(world: World, caplog: pytest.LogCaptureFixture):

@@ -227,7 +227,7 @@ def _static_port(config: Config, entry: StaticMac, path: str) -> Iterator[Proble
     if port is None or port.bridge != entry.bridge:
         right = f"no port on {entry.bridge}; right: {_listed(other.name for other in config.ports_of(entry.bridge))}"
         yield Problem(f"{path}.port", right, entry.port)
-    elif not carries(port, entry.vlan):
+    elif not any(_vlans(port, "")) and not carries(port, entry.vlan):  # one line for a faulty port is enough
         yield Problem(f"{path}.vlan", f"port {port.name} does not carry it; right: {vlan_text(port)}", entry.vlan)
 
 
@@ -235,12 +235,7 @@ def carries(port: Port, vlan: int) -> bool:
     """Whether frames of that VLAN (0: untagged ones of a port without VLANs) go in and out there."""
     if port.access is not None:
         return vlan == port.access
-    if port.trunk is None:
-        return True
-    try:
-        return vlan == port.native or vlan in text.vlan_set(port.trunk)
-    except ValueError:
-        return True  # the list itself is refused; one line for it is enough
+    return port.trunk is None or vlan == port.native or vlan in text.vlan_set(port.trunk)
 
 
 def vlan_text(port: Port) -> str:

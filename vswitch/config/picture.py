@@ -3,7 +3,7 @@
 A change makes a new `Picture` out of the old one and publishes it whole; going back is publishing the old one again.
 A device that stays is the same object in both, which is what keeps its frames flowing. A port whose device is not
 there is in `missing` with the reason: the workers see it down and without descriptors, so it keeps its id, its
-counters and its static entries until the device returns.
+counters and its static entries until it has a device again.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _port_view(port: Port, device: Device | None, dataplane: Dataplane) -> PortV
         id=dataplane.port_ids.get(port.name),
         name=port.name,
         kind=device.kind if device else KIND_OF_NONE,
-        fds=device.fds if device else (),
+        fds=device.fds if device and device.ready else (),  # a dead one would only wake its worker
         bridge=None if port.bridge is None else dataplane.bridge_ids.get(port.bridge),
         vlan=vlan_mode(port),
         mtu=device.mtu if device else port.mtu or DEFAULT_MTU,
