@@ -71,6 +71,9 @@ class Device(Protocol):
     def state(self) -> State:
         """Its state in words, as `show` prints it."""
 
+    def check(self) -> None:
+        """Notice what no news tell; to be called about once a second."""
+
     async def adjust(self, port: Port) -> None:
         """Take over the port's `mtu`, `mac` and `offloads` with the frames flowing. Raises PortError, then unchanged."""
 

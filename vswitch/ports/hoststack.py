@@ -22,6 +22,7 @@ import os
 from collections.abc import Callable
 
 from vswitch.ports.device import PortError
+from vswitch.ports.pool import in_thread
 
 LIBRARY = "libnftables.so.1"
 EARLIEST = -(2**31)  # before any other hook on the device
@@ -71,7 +72,7 @@ class HostStack:
         """Take a device's frames from the host's stack; also anew, when the device has returned. Raises PortError."""
         async with self._lock:
             try:
-                await asyncio.to_thread(self._block, device)
+                await in_thread(self._block, device)
             except NftError as error:
                 right = f"cannot keep the host's stack off this device: {error}"
                 raise PortError("name", device, right) from None
@@ -81,7 +82,7 @@ class HostStack:
         async with self._lock:
             chains = [self._chains.pop(device) for device in devices if device in self._chains]
             if chains:
-                await asyncio.to_thread(self._delete, chains)
+                await in_thread(self._delete, chains)
 
     async def close(self) -> None:
         """Give back all devices."""
@@ -89,7 +90,7 @@ class HostStack:
             self._chains.clear()
             if self._nft is not None:
                 nft, self._nft = self._nft, None
-                await asyncio.to_thread(nft.close)
+                await in_thread(nft.close)
 
     def _block(self, device: str) -> None:
         if self._nft is None:

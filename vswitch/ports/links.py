@@ -1,19 +1,19 @@
-"""The service that knows about links: one thread, a mirror of every namespace that matters, news on the daemon's loop.
+"""The service that knows about links: one thread with a netlink socket, and news on the daemon's loop.
 
-pyroute2 does not run on uvloop, so the watches (`watch.py`) live on a thread with a selector loop of its own. The own
-namespace is watched from `start` to `stop`; a guest's namespace as long as somebody follows a link in it, by one socket
-however many do. Following is by name, for that is what a port is known by: a renamed link is gone under its old name
-and new under the other.
+pyroute2 does not run on uvloop, so the watch (`watch.py`) lives on a thread with a selector loop of its own. It mirrors
+our namespace from `start` to `stop`, and another one as long as somebody follows a link there. Following is by name, for
+that is what a port is known by: a renamed link is gone under its old name and new under the other.
 
     links = Links()
     await links.start()
-    unsubscribe = links.subscribe(print)                  # every LinkEvent of every watched namespace
+    unsubscribe = links.subscribe(print)                  # every LinkEvent
     following = await links.follow("tapA", on_event)      # those about one name; following.link is how it is now
     following.cancel()
     await links.stop()
 
-All methods belong to the event loop that called `start`; callbacks run there, in the order in which the kernel told.
-Also here, because it lives exactly as long: the block that keeps the host's own stack off devices (`hoststack.py`).
+All methods belong to the event loop that called `start`, but for those that say otherwise; callbacks run there, in the
+order in which the kernel told. Also here, because they live exactly as long: the block that keeps the host's own stack
+off devices (`hoststack.py`) and the reader of what the kernel dropped (`drops.py`).
 """
 
 from __future__ import annotations
@@ -21,48 +21,39 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import os
+import errno
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from vswitch.ports import netlink
-from vswitch.ports.droptable import DropTable
+from vswitch.ports import netns
+from vswitch.ports.drops import DropReader
 from vswitch.ports.hoststack import HostStack
 from vswitch.ports.netlink import Link
-from vswitch.ports.netns import identity, inside, open_own
+from vswitch.ports.netns import identity
+from vswitch.ports.pool import in_thread
 from vswitch.ports.watch import LinkEvent, LinkWatch
 
 T = TypeVar("T")
 Callback = Callable[[LinkEvent], object]
 
 
-class Watched:
-    """A namespace that is being watched, on behalf of `users` followers."""
-
-    def __init__(self, watch: LinkWatch, drops: DropTable) -> None:
-        self.watch = watch
-        self.drops = drops
-        self.users = 0
-
-    def close(self) -> None:
-        """Close both descriptors into the namespace."""
-        self.watch.close()
-        self.drops.close()
-
-
 class Following:
     """A name that is followed in a namespace, until cancelled. `link` is the latest known; None where there is none."""
 
-    def __init__(self, links: Links, netns: int, name: str, callback: Callback, drops: DropTable) -> None:
-        self.netns = netns
+    def __init__(self, links: Links, name: str, nsid: int | None, callback: Callback) -> None:
         self.name = name
+        self.nsid = nsid
         self.link: Link | None = None
-        self.drops = drops
-        self._links: Links | None = links
+        self._links = links
         self._callback = callback
-        self._told = self._begun = False
+        self._told = self._begun = self._cancelled = False
+
+    def drops(self) -> int | None:
+        """Frames that the kernel dropped on their way into the link, a tap, since it was made. From any thread."""
+        link = self.link
+        return None if link is None else self._links.drops.get(link.ifindex, self.nsid)
 
     def begin(self, link: Link | None) -> None:
         """Have the callback called from now on; `link` is how it is, unless newer news have come meanwhile."""
@@ -79,9 +70,9 @@ class Following:
 
     def cancel(self) -> None:
         """Hear no more. Doing it twice does no harm."""
-        if self._links is not None:
+        if not self._cancelled:
+            self._cancelled = True
             self._links.unfollow(self)
-            self._links = None
 
 
 class Links:
@@ -89,48 +80,44 @@ class Links:
 
     def __init__(self) -> None:
         self.host_stack = HostStack()
+        self.drops = DropReader()
         self._home: asyncio.AbstractEventLoop | None = None
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name="links", daemon=True)
-        self._watched: dict[int, Watched] = {}  # by identity; the links thread's
-        self._opening = asyncio.Lock()  # the links thread's
-        self._own = 0
+        self._watch: LinkWatch | None = None  # the links thread's
+        self._own = 0  # our namespace's identity
         self._subscribers: list[Callback] = []
-        self._followers: defaultdict[tuple[int, str], list[Following]] = defaultdict(list)
+        self._followers: defaultdict[tuple[int | None, str], list[Following]] = defaultdict(list)
 
     async def start(self) -> None:
-        """Start the thread and mirror the own namespace's links. Raises OSError."""
+        """Start the thread and mirror our namespace's links. Raises OSError."""
         self._home = asyncio.get_running_loop()
+        self._own = identity(netns.OWN)
         self._thread.start()
-        namespace = open_own()
-        try:
-            self._own = identity(namespace)
-            await self._there(self._acquire(namespace))
-        finally:
-            os.close(namespace)
+        await self._there(self._open())
 
     async def stop(self) -> None:
         """End the thread; nobody is told anything any more, and the block on the host's stack is lifted."""
         self._subscribers.clear()
         self._followers.clear()
         if self._thread.is_alive():
-            await self._there(self._close_all())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            await asyncio.to_thread(self._thread.join)
+            self._loop.call_soon_threadsafe(self._close)
+            await in_thread(self._thread.join)
         self._loop.close()
+        self.drops.close()
         await self.host_stack.close()
 
     async def get(self, name: str) -> Link | None:
-        """The own namespace's device of that name, or None; older news have been told by then. Raises OSError."""
-        return await self._there(self._watched[self._own].watch.get(name))
+        """Our namespace's device of that name, or None; older news have been told by then. Raises OSError."""
+        return await self._there(self._watch.get(name))
 
-    async def set(self, ifindex: int, **attributes: Any) -> None:
-        """Change a link of the own namespace in one request (see `netlink.change_link`). Raises OSError."""
-        await asyncio.to_thread(netlink.change_link, ifindex, **attributes)
+    async def change(self, ifindex: int, **changes: Any) -> None:
+        """Change a link of our namespace (see `netlink.change_request`). Raises OSError."""
+        await self._there(self._watch.change(ifindex, **changes))
 
     async def delete(self, ifindex: int) -> None:
-        """Delete a link of the own namespace. Raises OSError."""
-        await asyncio.to_thread(netlink.delete_link, ifindex)
+        """Delete a link of our namespace. Raises OSError."""
+        await self._there(self._watch.delete(ifindex))
 
     def subscribe(self, callback: Callback) -> Callable[[], None]:
         """Have every event told; returns what ends it."""
@@ -143,36 +130,37 @@ class Links:
         return unsubscribe
 
     async def follow(self, name: str, callback: Callback, namespace: int | None = None) -> Following:
-        """Have the events about one name told, in a namespace given by descriptor (None: the own one).
+        """Have the events about one name told, in a namespace given by descriptor (None: our own).
 
-        Raises OSError; PermissionError where the namespace may not be entered.
+        Raises OSError; PermissionError where other namespaces cannot be heard (it takes CAP_NET_BROADCAST).
         """
-        owned = open_own() if namespace is None else os.dup(namespace)
-        try:
-            watched = await self._there(self._acquire(owned))
-        finally:
-            os.close(owned)
-        following = Following(self, watched.watch.netns, name, callback, watched.drops)
-        self._followers[following.netns, name].append(following)
-        following.begin(await self._there(watched.watch.get(name)))
+        nsid = await self._there(self._begin_watch(namespace))
+        following = Following(self, name, nsid, callback)
+        self._followers[nsid, name].append(following)
+        following.begin(await self._there(self._watch.get(name, nsid)))
         return following
 
     def unfollow(self, following: Following) -> None:
         """What `Following.cancel` does."""
-        key = following.netns, following.name
+        key = following.nsid, following.name
         followers = self._followers.get(key, [])
         if following in followers:
             followers.remove(following)
         if not followers:
             self._followers.pop(key, None)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._release, following.netns)
+            self._loop.call_soon_threadsafe(self._watch.unwatch, following.nsid)
 
     def _tell(self, event: LinkEvent) -> None:
         for callback in tuple(self._subscribers):
             callback(event)
-        for following in tuple(self._followers.get((event.netns, event.link.name), ())):
+        for following in tuple(self._followers.get((event.nsid, event.link.name), ())):
             following.tell(event)
+
+    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the links thread and wait for it here."""
+        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return await asyncio.wrap_future(future)
 
     # On the links thread from here on.
 
@@ -180,38 +168,24 @@ class Links:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the links thread, and wait for it here."""
-        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return await asyncio.wrap_future(future)
+    async def _open(self) -> None:
+        self._watch = LinkWatch(self._report)
+        await self._watch.start()
 
-    async def _acquire(self, namespace: int) -> Watched:
-        async with self._opening:
-            netns = identity(namespace)
-            watched = self._watched.get(netns)
-            if watched is None:
-                watched = self._watched[netns] = await self._open(namespace, netns)
-            watched.users += 1
-            return watched
+    def _close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._loop.stop()
 
-    async def _open(self, namespace: int, netns: int) -> Watched:
-        with inside(namespace):
-            sock, drops = netlink.monitor_socket(), DropTable()
-        watched = Watched(LinkWatch(sock, netns, self._report), drops)
-        await watched.watch.start()
-        return watched
+    async def _begin_watch(self, namespace: int | None) -> int | None:
+        """Watch a namespace; returns its nsid, None for our own."""
+        nsid = None
+        if namespace is not None and identity(namespace) != self._own:
+            if not self._watch.everywhere:
+                raise PermissionError(errno.EPERM, "hearing of other namespaces takes CAP_NET_BROADCAST")
+            nsid = await self._watch.nsid_of(namespace)
+        await self._watch.watch(nsid)
+        return nsid
 
     def _report(self, event: LinkEvent) -> None:
         self._home.call_soon_threadsafe(self._tell, event)
-
-    def _release(self, netns: int) -> None:
-        watched = self._watched.get(netns)
-        if watched is not None:
-            watched.users -= 1
-            if watched.users == 0:
-                self._watched.pop(netns).close()
-
-    async def _close_all(self) -> None:
-        for watched in self._watched.values():
-            watched.close()
-        self._watched.clear()

@@ -18,27 +18,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import grp
-import logging
-import os
 import pwd
 from typing import TYPE_CHECKING
 
 from vswitch.dataplane import Offload
-from vswitch.ports import netlink, tun
+from vswitch.ports import tun
 from vswitch.ports.device import PortError
 from vswitch.ports.follow import LinkedDevice
+from vswitch.ports.ifreq import set_up
 from vswitch.ports.links import Links
-from vswitch.ports.linksetup import set_up
-from vswitch.ports.netlink import Link
 from vswitch.ports.packet import PacketSocket, packet_offloads
+from vswitch.ports.pool import in_thread
 from vswitch.ports.watch import LinkEvent
 
 if TYPE_CHECKING:
     from vswitch.config.model import Port
-
-log = logging.getLogger(__name__)
 
 ALIAS = "made by vswitch"
 GONE = "there is no device of that name; the port takes the next one"
@@ -64,8 +59,8 @@ class NetDev(LinkedDevice):
     @classmethod
     async def open(cls, port: Port, links: Links) -> NetDev:
         """Find or make the device and take its frames. Raises PortError, and then leaves nothing behind."""
-        created = await asyncio.to_thread(_create, port) if port.create else False
-        if not created and await asyncio.to_thread(netlink.read_link, port.name) is None:
+        created = port.create and await _create(port, links)
+        if not port.create and await links.get(port.name) is None:
             raise PortError("name", port.name, "no such device; `ip link` lists those there are")
         try:
             sock = PacketSocket()
@@ -90,36 +85,38 @@ class NetDev(LinkedDevice):
         """Why the device has no carrier."""
         return "no virtual machine has opened the tap" if self._port.create else super().no_carrier()
 
+    def check(self) -> None:
+        """All news are told."""
+
     async def adjust(self, port: Port) -> None:
         """Take over `mtu`, `mac` and `offloads`. Raises PortError, then unchanged."""
         if self.missing is None:
-            self.take_link(await asyncio.to_thread(set_up, self.name, port, up=False))
+            await in_thread(set_up, self.name, port, up=False)
+            self._following.link = await self._links.get(self.name)
+            self._catch_up()
         self._port, self.offloads = port, _offloads(port)
 
     async def close(self, *, stopping: bool = False) -> None:
-        """Give the device back to the host, or delete it if we made it and, when stopping, nobody uses it."""
+        """Give the device back to the host, or delete it if we made it, unless we are stopping and it is in use."""
         await self._stop_following()
-        await asyncio.to_thread(self._sock.close)
+        await in_thread(self._sock.close)
         await self._links.host_stack.release(self.name)
         if self._created and not (stopping and self.carrier):
-            await asyncio.to_thread(_delete, self.name)
+            await _delete(self.name, self._links)
 
     async def _attach(self) -> None:
         """Keep the host's stack off the device, set it up, and take its frames. Raises PortError."""
         await self._links.host_stack.block(self.name)
-        link = await asyncio.to_thread(set_up, self.name, self._port, up=True)
+        link = await in_thread(set_up, self.name, self._port, up=True)
         try:
-            await asyncio.to_thread(self._sock.attach, self.name, link.ifindex)
+            await in_thread(self._sock.attach, self.name, link.ifindex)
         except OSError as error:
             raise PortError("name", self.name, f"cannot take the device's frames: {error.strerror}") from None
         self._attached, self.unusable = link.ifindex, None
         self.take_link(link)
 
     def _on_event(self, event: LinkEvent) -> None:
-        if event.gone:
-            self.lose_link(GONE)
-        else:
-            self._catch_up()
+        self._catch_up()
 
     def _catch_up(self) -> None:
         """Be as the device of our name is; if it is another than before, take that one."""
@@ -134,49 +131,41 @@ class NetDev(LinkedDevice):
     async def _take_back(self) -> None:
         async with self._attaching:
             link = self._following.link
-            if link is None or link.ifindex == self._attached:
-                return
-            try:
-                await self._attach()
-            except PortError as error:
-                if self._following.link is not None:
-                    self.spoil(str(error))
-        self._catch_up_later()
-
-    def _catch_up_later(self) -> None:
-        link = self._following.link
-        if link is not None and link.ifindex == self._attached:
-            self.take_link(link)
+            if link is not None and link.ifindex != self._attached:
+                try:
+                    await self._attach()
+                except PortError as error:
+                    return self.spoil(str(error))
+                self._catch_up()
 
 
 def _offloads(port: Port) -> Offload:
     return packet_offloads() if port.offloads else Offload(0)
 
 
-def _create(port: Port) -> bool:
-    """Make the persistent tap, or find it; returns whether it is ours to delete. Raises PortError."""
-    link = netlink.read_link(port.name)
-    if link is not None and link.kind != "tun":
-        raise PortError("create", "true", f"{port.name} exists already, and it is not a tap")
-    if link is not None and (link.alias != ALIAS or link.carrier):
-        return link.alias == ALIAS
+async def _create(port: Port, links: Links) -> bool:
+    """Make the persistent tap, or find it; returns whether it is ours to delete. Raises PortError, OSError."""
+    owner, group = _user(port.owner), _group(port.group)
+    link = await links.get(port.name)
     if link is not None:
-        netlink.delete_link(link.ifindex)
-    owner = _user(port.owner)
-    group = _group(port.group)
-    tun.make_persistent(port.name, owner=owner, group=group, multi_queue=port.queues != 1)
-    link = netlink.read_link(port.name)
-    netlink.change_link(link.ifindex, ifalias=ALIAS)
-    netlink.silence_ipv6(link.ifindex)
+        if link.kind != "tun":
+            raise PortError("create", "true", f"{port.name} exists already, and it is not a tap")
+        if link.alias != ALIAS or link.carrier:
+            return link.alias == ALIAS
+        await links.delete(link.ifindex)
+    await in_thread(tun.make_persistent, port.name, owner=owner, group=group, multi_queue=port.queues != 1)
+    link = await links.get(port.name)
+    await links.change(link.ifindex, alias=ALIAS)
+    with contextlib.suppress(OSError):  # a kernel without IPv6
+        await links.change(link.ifindex, ipv6=False)
     return True
 
 
-def _delete(name: str) -> None:
+async def _delete(name: str, links: Links) -> None:
     """Delete the tap of that name if it is one of ours."""
-    link = netlink.read_link(name)
+    link = await links.get(name)
     if link is not None and link.alias == ALIAS:
-        with contextlib.suppress(OSError):
-            netlink.delete_link(link.ifindex)
+        await links.delete(link.ifindex)
 
 
 def _user(owner: str | None) -> int | None:

@@ -1,27 +1,36 @@
-"""Links as netlink tells of them, and plain requests about them.
+"""Links as netlink speaks of them: values, and messages to and from them.
 
-`Link` is one network device at one moment. The functions talk to the kernel by pyroute2 in the calling thread and in
-its namespace, and wait for the answer: call them from a thread of the pool, within `netns.inside` where need be. News
-about links come by `watch.py`.
+Nothing here waits or keeps state. Requests and news are the matter of `watch.py`.
+
+A namespace other than our own is named by its nsid, a number that the kernel keeps for it in ours. By it links there are
+asked about and heard of without entering the namespace and, what counts for guests, without keeping it alive: a socket
+opened in a namespace holds it for as long as it is open.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import socket
 from dataclasses import dataclass
-from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETLINK, RTM_GETNSID, RTM_NEWLINK, RTM_NEWNSID, RTMGRP_LINK
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_LOWER_UP, IFF_UP, ifinfmsg
+from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 
+SO_RCVBUFFORCE = 33
+SOL_NETLINK = 270
+NETLINK_LISTEN_ALL_NSID = 8
+RTMGRP_NSID = 1 << 27
+#: Room for the news of hundreds of links made at once.
+BUFFER_BYTES = 4 << 20
 ADDR_GEN_MODE_NONE = 1  # linux/if_link.h: IN6_ADDR_GEN_MODE_NONE
+ANY_NSID = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network device as it was: `up` is the administrator's will, `carrier` whether somebody is at the other end."""
+    """A network device at one moment: `up` is the administrator's will, `carrier` whether anybody is at the other end."""
 
     name: str
     ifindex: int
@@ -34,7 +43,7 @@ class Link:
 
 
 def parse_link(message: ifinfmsg) -> Link:
-    """The link that a netlink message (RTM_NEWLINK) describes."""
+    """The link that a message (RTM_NEWLINK, RTM_DELLINK) describes."""
     info = message.get("linkinfo")
     carrier = message.get("carrier")
     return Link(
@@ -49,51 +58,70 @@ def parse_link(message: ifinfmsg) -> Link:
     )
 
 
-def read_link(name: str) -> Link | None:
-    """The device of that name, or None where there is none. Raises OSError."""
-    with IPRoute() as netlink:
-        try:
-            return parse_link(netlink.link("get", ifname=name)[0])
-        except NetlinkError as error:
-            if error.code == errno.ENODEV:
-                return None
-            raise OSError(error.code, str(error)) from None
+def get_request(nsid: int | None, *, name: str | None = None, ifindex: int = 0) -> ifinfmsg:
+    """Ask for one link, by name or index."""
+    return _request(RTM_GETLINK, NLM_F_REQUEST, ifindex, IFLA_IF_NETNSID=nsid, IFLA_IFNAME=name)
 
 
-def change_link(ifindex: int, **attributes: Any) -> None:
-    """Change a link in one request: `mtu`, `address`, `state` ("up", "down"), `ifalias`, `net_ns_fd`. Raises OSError."""
-    _request("set", index=ifindex, **attributes)
+def dump_request(nsid: int | None) -> ifinfmsg:
+    """Ask for all links."""
+    return _request(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 0, IFLA_IF_NETNSID=nsid)
 
 
-def delete_link(ifindex: int) -> None:
-    """Delete a link. Raises OSError."""
-    _request("del", index=ifindex)
+def delete_request(ifindex: int) -> ifinfmsg:
+    """Delete a link of our namespace."""
+    return _request(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, ifindex)
 
 
-def silence_ipv6(ifindex: int) -> None:
-    """Keep the kernel from giving a link an IPv6 address of its own accord. Does nothing on a host without IPv6."""
-    mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_MODE_NONE)]}
-    try:
-        _request("set", index=ifindex, IFLA_AF_SPEC={"attrs": [("AF_INET6", mode)]})
-    except OSError as error:
-        if error.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
-            raise
+def change_request(
+    ifindex: int, *, alias: str | None = None, namespace: int | None = None, ipv6: bool = True
+) -> ifinfmsg:
+    """Change a link of our namespace: `namespace` (a descriptor) moves it there; with `ipv6` False the kernel gives it no
+    IPv6 address of its own accord."""
+    values: dict[str, object] = {"IFLA_IFALIAS": alias, "IFLA_NET_NS_FD": namespace}
+    if not ipv6:
+        mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_MODE_NONE)]}
+        values["IFLA_AF_SPEC"] = {"attrs": [("AF_INET6", mode)]}
+    return _request(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, ifindex, **values)
 
 
-def _request(command: str, **attributes: Any) -> None:
-    with IPRoute() as netlink:
-        try:
-            netlink.link(command, **attributes)
-        except NetlinkError as error:
-            raise OSError(error.code, str(error)) from None
+def nsid_request(namespace: int) -> nsidmsg:
+    """Ask which nsid a namespace, given by a descriptor, has in ours; negative: none."""
+    return _nsid(RTM_GETNSID, NLM_F_REQUEST, NETNSA_FD=namespace)
 
 
-def monitor_socket() -> socket.socket:
-    """A socket of the calling thread's namespace that hears of every change of a link. Raises OSError."""
-    rtmgrp_link = 1
+def new_nsid_request(namespace: int) -> nsidmsg:
+    """Give a namespace an nsid in ours."""
+    return _nsid(RTM_NEWNSID, NLM_F_REQUEST | NLM_F_ACK, NETNSA_FD=namespace, NETNSA_NSID=ANY_NSID)
+
+
+def _request(kind: int, flags: int, ifindex: int, **attributes: object) -> ifinfmsg:
+    request = ifinfmsg()
+    request["header"].update(type=kind, flags=flags)
+    request["index"] = ifindex
+    request["attrs"] = [(key, value) for key, value in attributes.items() if value is not None]
+    return request
+
+
+def _nsid(kind: int, flags: int, **attributes: int) -> nsidmsg:
+    request = nsidmsg()
+    request["header"].update(type=kind, flags=flags)
+    request["attrs"] = list(attributes.items())
+    return request
+
+
+def link_socket() -> tuple[socket.socket, bool]:
+    """A socket that hears of every change of a link; and whether in other namespaces too (CAP_NET_BROADCAST).
+
+    Raises OSError.
+    """
     sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
-    sock.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE: a host may make hundreds of links at once
-    sock.bind((0, rtmgrp_link))
-    return sock
+    everywhere = False
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+    with contextlib.suppress(PermissionError):
+        sock.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+        everywhere = True
+    sock.bind((0, RTMGRP_LINK | RTMGRP_NSID))
+    return sock, everywhere

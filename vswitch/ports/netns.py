@@ -1,9 +1,8 @@
 """Network namespaces: name to descriptor, identity, and running a few calls inside one.
 
 A namespace is a property of a thread, so `inside` changes the calling thread only; whatever is opened in it (a socket,
-/dev/net/tun, a file of /proc/thread-self/net) stays bound to the namespace for good and can be used from anywhere.
-That is why a tap is made in its namespace rather than moved there, and why a monitor in a guest's namespace needs no
-thread of its own. Entering one takes CAP_SYS_ADMIN; holding CAP_NET_ADMIN alone, `inside` raises PermissionError.
+/dev/net/tun) stays bound to the namespace for good, can be used from anywhere, and keeps the namespace alive. Entering one
+takes CAP_SYS_ADMIN; without it, `inside` raises PermissionError.
 """
 
 from __future__ import annotations
@@ -17,17 +16,23 @@ from pathlib import Path
 from vswitch.ports.device import PortError
 
 DIRECTORY = Path("/run/netns")
+OWN = "/proc/thread-self/ns/net"
 CLONE_NEWNET = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def path_of(netns: str) -> Path:
+    """Where a namespace, given by its name (as `ip netns` has it) or by a path, is to be found."""
+    return DIRECTORY / netns  # an absolute path stays what it is
+
+
 def open_namespace(netns: str) -> int:
-    """Open a namespace by its name (as `ip netns` has it) or by a path; returns the descriptor, the caller's to close.
+    """Open a namespace by its name or path; returns the descriptor, the caller's to close.
 
     Raises PortError where there is none.
     """
-    path = DIRECTORY / netns  # an absolute path stays what it is
+    path = path_of(netns)
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -36,23 +41,21 @@ def open_namespace(netns: str) -> int:
         raise PortError("netns", netns, f"cannot open {path}: {error.strerror}") from None
 
 
-def open_own() -> int:
-    """Open the calling thread's namespace; returns the descriptor, the caller's to close."""
-    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def identity(namespace: int) -> int:
-    """What two descriptors of one namespace have in common: its inode number."""
-    return os.fstat(namespace).st_ino
+def identity(namespace: int | str | Path) -> int | None:
+    """What all descriptors and paths of one namespace have in common: its inode number; None where there is none."""
+    try:
+        return os.stat(namespace).st_ino
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
 def inside(namespace: int | None) -> Iterator[None]:
     """Run the block with the calling thread in a namespace (None: where it is). Must not be left by `await`."""
-    if namespace is None:
+    if namespace is None or identity(namespace) == identity(OWN):
         yield
         return
-    home = open_own()
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _enter(namespace)
         try:

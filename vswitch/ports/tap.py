@@ -5,9 +5,10 @@ both); to netlink that looks like its end, but the descriptor answers and frames
 where it was, the descriptor is asked what the device is called and where it is, and it is followed there. Only when the
 descriptor says so (EBADFD) is the tap gone.
 
-With `netns` the tap is made in that namespace and brought up there. A daemon without CAP_SYS_ADMIN cannot enter one: then
-the tap is made here and moved, comes out down, and is brought up by whoever owns the namespace; what happens to it there
-cannot be heard, and it counts as up.
+With `netns` the tap is made in that namespace and brought up there. Two things follow from that. Entering a namespace
+takes CAP_SYS_ADMIN; a daemon without it makes the tap here and moves it, which leaves it down until whoever owns the
+namespace brings it up. And a tap holds the namespace it was made in, so that `ip netns del` does not end it; `check`
+notices that the name now means another namespace, or none, and calls the tap missing.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import os
 from typing import TYPE_CHECKING
 
 from vswitch.dataplane import Offload
-from vswitch.ports import netlink, tun
-from vswitch.ports.device import PortError, State
+from vswitch.ports import tun
+from vswitch.ports.device import PortError
 from vswitch.ports.follow import LinkedDevice
-from vswitch.ports.links import Links
-from vswitch.ports.linksetup import set_up
+from vswitch.ports.ifreq import set_up
+from vswitch.ports.links import Following, Links
 from vswitch.ports.netlink import Link
-from vswitch.ports.netns import inside, open_namespace
+from vswitch.ports.netns import identity, inside, open_namespace, path_of
+from vswitch.ports.pool import in_thread
 from vswitch.ports.watch import LinkEvent
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GONE = "the device was deleted"
+FIND_ATTEMPTS = 8
 
 
 class Tap(LinkedDevice):
@@ -47,78 +50,109 @@ class Tap(LinkedDevice):
         self.fds = tuple(queue.fileno() for queue in queues)
         self._queues = queues
         self._links = links
+        self._place = None if port.netns is None else identity(path_of(port.netns))
         self._drops = 0
         self._finding = asyncio.Lock()
 
     @classmethod
     async def open(cls, port: Port, workers: int, links: Links) -> Tap:
         """Make or open the tap, set it up, and follow it. Raises PortError, and then leaves nothing behind."""
-        queues, offloads, link = await asyncio.to_thread(_open, port, workers)
+        namespace = None if port.netns is None else open_namespace(port.netns)
+        try:
+            return await cls._open_in(namespace, port, workers, links)
+        finally:
+            if namespace is not None:
+                os.close(namespace)
+
+    @classmethod
+    async def _open_in(cls, namespace: int | None, port: Port, workers: int, links: Links) -> Tap:
+        move = False
+        try:
+            queues, offloads, link = await in_thread(_make, port, workers, namespace)
+        except PermissionError:
+            queues, offloads, link = await in_thread(_make, port, workers, None)
+            move = True
         tap = cls(port, links, queues, offloads)
         try:
             tap.take_link(link)
+            if move:
+                await tap._move(namespace)
             await tap._follow()
         except BaseException:
             await tap.close()
             raise
-        _tell_missing_offloads(port, offloads)
         return tap
 
     @property
     def kernel_drops(self) -> int:
         """Frames dropped because the tap's ring was full, since the device was made."""
-        if (following := self._following) is not None:
-            self._drops = max(self._drops, following.drops.get(following.name))
+        if self._following is not None and (drops := self._following.drops()) is not None:
+            self._drops = max(self._drops, drops)
         return self._drops
 
-    def state(self) -> State:
-        """Its state in words; where no news can be heard, the descriptor is asked."""
-        if self._following is None and self.missing is None and tun.device_name(self.fds[0]) is None:
+    def check(self) -> None:
+        """Notice what no news tell: that the namespace was deleted, and the device's end where it cannot be followed."""
+        if self.missing is None and self._place is not None and identity(path_of(self.netns)) != self._place:
+            self.lose_link(f"the network namespace {self.netns} it was made for is gone")
+        elif self.missing is None and self._following is None and tun.device_name(self.fds[0]) is None:
             self.lose_link(GONE)
-        return super().state()
 
     async def adjust(self, port: Port) -> None:
         """Take over `mtu`, `mac` and `offloads`, wherever the device is. Raises PortError, then unchanged."""
-        self.offloads, link = await asyncio.to_thread(_adjust, self._queues[0], port)
+        self.offloads, link = await in_thread(_adjust, self._queues[0], port)
         self.take_link(link)
 
     async def close(self, *, stopping: bool = False) -> None:
         """Close the queues; the device goes with them unless it is persistent."""
         await self._stop_following()
-        await asyncio.to_thread(tun.close_queues, self._queues)
+        await in_thread(tun.close_queues, self._queues)
+
+    async def _move(self, namespace: int) -> None:
+        try:
+            await self._links.change(self.ifindex, namespace=namespace)
+        except OSError as error:
+            raise PortError("netns", self.netns, f"cannot move {self.name} there: {error.strerror}") from None
+        log.info(
+            "port %s: moved to %s, and down; entering a namespace takes CAP_SYS_ADMIN, so bring it up there",
+            self.name, self.netns,
+        )
 
     def _on_event(self, event: LinkEvent) -> None:
         if event.gone or event.link.ifindex != self.ifindex:
             self._run_errand(self._follow())
-        else:
+        elif self.missing is None:
             self.take_link(event.link)
 
     async def _follow(self) -> None:
-        """Find the device and follow it where it is, as often as it takes."""
+        """Find the device and follow it where it is. It may move meanwhile; one that is lost stays lost."""
         async with self._finding:
-            while (place := await asyncio.to_thread(_locate, self.fds[0])) is not None:
+            for _ in range(FIND_ATTEMPTS):
+                place = None if self.missing else await in_thread(_locate, self.fds[0])
+                if place is None:
+                    return self.lose_link(self.missing or GONE)
                 if await self._follow_at(*place):
                     return
-            self.lose_link(GONE)
+            log.warning("port %s: cannot keep up with its moves; what happens to it is not heard", self.name)
+            self._set_following(None)
 
     async def _follow_at(self, name: str, namespace: int) -> bool:
         """Follow the device by the name and in the namespace it had; returns False when it is not there any more."""
         try:
             following = await self._links.follow(name, self._on_event, namespace)
-        except PermissionError as error:
-            log.info("port %s: what happens to it in its namespace cannot be heard: %s", self.name, error)
+        except OSError as error:
+            log.info("port %s: what happens to it in its namespace is not heard: %s", self.name, error.strerror)
             following = None
         finally:
             os.close(namespace)
+        self._set_following(following)
+        if following is not None and following.link is not None:
+            self.take_link(following.link)
+        return following is None or following.link is not None
+
+    def _set_following(self, following: Following | None) -> None:
         if self._following is not None:
             self._following.cancel()
         self._following = following
-        if following is None:
-            return True
-        if following.link is None:
-            return False
-        self.take_link(following.link)
-        return True
 
 
 def _locate(fd: int) -> tuple[str, int] | None:
@@ -128,39 +162,18 @@ def _locate(fd: int) -> tuple[str, int] | None:
     return name, namespace
 
 
-def _open(port: Port, workers: int) -> tuple[list[tun.Queue], Offload, Link]:
-    """Open and set up the tap where it belongs; returns queues, offloads, and the link as it is now."""
-    if port.netns is None:
-        return _open_here(port, workers)
-    namespace = open_namespace(port.netns)
-    try:
-        with inside(namespace):
-            return _open_here(port, workers)
-    except PermissionError:
-        return _open_and_move(port, workers, namespace)
-    finally:
-        os.close(namespace)
+def _make(port: Port, workers: int, namespace: int | None) -> tuple[list[tun.Queue], Offload, Link]:
+    """Open and set up the tap in a namespace; returns queues, offloads, and the link. Raises PortError.
 
-
-def _open_here(port: Port, workers: int) -> tuple[list[tun.Queue], Offload, Link]:
-    queues = tun.open_queues(port.name, workers)
-    try:
-        offloads = tun.set_offloads(queues[0], tun.ALL if port.offloads else Offload(0))
-        return queues, offloads, set_up(port.name, port, up=True)
-    except BaseException:
-        tun.close_queues(queues)
-        raise
-
-
-def _open_and_move(port: Port, workers: int, namespace: int) -> tuple[list[tun.Queue], Offload, Link]:
-    queues, offloads, link = _open_here(port, workers)
-    try:
-        netlink.change_link(link.ifindex, net_ns_fd=namespace)
-    except OSError as error:
-        tun.close_queues(queues)
-        raise PortError("netns", port.netns, f"cannot move {port.name} there: {error.strerror}") from None
-    log.info("port %s: moved to %s, and down; bring it up there: `ip link set %s up`", port.name, port.netns, port.name)
-    return queues, offloads, link
+    Raises PermissionError where the namespace may not be entered.
+    """
+    with inside(namespace):
+        queues = tun.open_queues(port.name, workers)
+        try:
+            return queues, _set_offloads(queues[0], port), set_up(port.name, port, up=True)
+        except BaseException:
+            tun.close_queues(queues)
+            raise
 
 
 def _adjust(queue: tun.Queue, port: Port) -> tuple[Offload, Link]:
@@ -171,14 +184,17 @@ def _adjust(queue: tun.Queue, port: Port) -> tuple[Offload, Link]:
     try:
         with inside(namespace):
             link = set_up(name, port, up=False)
+            return _set_offloads(queue, port), link
     except PermissionError as error:
         raise PortError("netns", port.netns, str(error)) from None
     finally:
         os.close(namespace)
-    return tun.set_offloads(queue, tun.ALL if port.offloads else Offload(0)), link
 
 
-def _tell_missing_offloads(port: Port, offloads: Offload) -> None:
-    missing = tun.ALL & ~offloads
-    if port.offloads and missing:
+def _set_offloads(queue: tun.Queue, port: Port) -> Offload:
+    if not port.offloads:
+        return tun.set_offloads(queue, Offload(0))
+    offloads = tun.set_offloads(queue, tun.ALL)
+    if missing := tun.ALL & ~offloads:
         log.info("port %s: this kernel's taps lack %s", port.name, ", ".join(flag.name for flag in missing))
+    return offloads

@@ -117,7 +117,7 @@ def device_namespace(fd: int) -> int | None:
     try:
         return fcntl.ioctl(fd, TUNGETDEVNETNS, 0)
     except OSError as error:
-        if error.errno in (errno.EBADFD, errno.EBADF):
+        if error.errno in (errno.EBADFD, errno.EBADF, errno.EINVAL):  # EINVAL: the namespace is coming down
             return None
         raise
 

@@ -1,13 +1,14 @@
-"""A mirror of one namespace's links that says what changed.
+"""A mirror of links that says what changed: of our namespace, and of those others that somebody wants to hear of.
 
-The watch owns a netlink socket in the namespace. Links are announced on it, and requests go by the same socket, so that
-an answer stands in line behind the announcements of everything that happened before it: after `get` has returned, all
-older news have been told. Only differences are reported: the kernel repeats itself a lot.
+All goes by one netlink socket, news and requests, so that an answer stands in line behind the news of everything that
+happened before: when `get` or `change` has returned, those have been told. News from other namespaces come by it as well
+(NETLINK_LISTEN_ALL_NSID), each marked with its nsid; None stands for our own. Only differences are reported: the kernel
+repeats itself a lot.
 
-The kernel drops announcements when the socket's buffer is full (ENOBUFS). Nothing is lost by that: the watch dumps all
-links anew and reports what differs, including what has gone meanwhile.
+The kernel drops messages when the socket's buffer is full (ENOBUFS). Nothing is lost by that: the watch reads all links
+anew, reports what differs, what has gone among it, and asks again what it was asked.
 
-All of it runs on the event loop it was made for (that of `links.py`, which is not the daemon's).
+All of it runs on the event loop it was started on (that of `links.py`, which is not the daemon's).
 """
 
 from __future__ import annotations
@@ -16,29 +17,36 @@ import asyncio
 import errno
 import itertools
 import logging
+import os
 import socket
+import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_MULTI, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
-from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink import NLMSG_DONE, NLMSG_ERROR, nlmsg
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_DELNSID, RTM_NEWLINK, RTM_NEWNSID
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 
-from vswitch.ports.netlink import Link, parse_link
+from vswitch.ports import netlink
+from vswitch.ports.netlink import NETLINK_LISTEN_ALL_NSID, SOL_NETLINK, Link, parse_link
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 1 << 16
+ANCILLARY_BYTES = socket.CMSG_SPACE(4)
+NSID_MARK = [SOL_NETLINK, NETLINK_LISTEN_ALL_NSID]
 NLM_F_DUMP_INTR = 0x10  # the links changed under the dump
 
 
 @dataclass(frozen=True, slots=True)
 class LinkEvent:
-    """A link that is new or has changed, or (`gone`) is no longer to be found in the namespace by that name."""
+    """A link that is new or has changed, or (`gone`) is no longer to be found in its namespace by that name."""
 
     link: Link
-    netns: int  # the namespace's identity
+    nsid: int | None  # its namespace; None: our own
     gone: bool = False
     moved: bool = False  # gone because it went to another namespace
 
@@ -47,28 +55,37 @@ class _Overrun(Exception):
     """The kernel dropped messages, answers perhaps among them."""
 
 
-class LinkWatch:
-    """The links of the namespace `sock` belongs to; `report` is called with every change, on the loop."""
+@dataclass(slots=True)
+class _Question:
+    """A request under way; a message of the type `until`, or an error, ends it."""
 
-    def __init__(self, sock: socket.socket, netns: int, report: Callable[[LinkEvent], None]) -> None:
-        self.netns = netns
-        self.links: dict[int, Link] = {}
-        self._sock = sock
-        self._port = sock.getsockname()[0]
+    until: int
+    nsid: int | None
+    answer: asyncio.Future[nlmsg]
+
+
+class LinkWatch:
+    """The links of this and other namespaces; `report` is called with every change, on the loop."""
+
+    def __init__(self, report: Callable[[LinkEvent], None]) -> None:
+        self.links: dict[tuple[int | None, int], Link] = {}  # by nsid and ifindex
         self._report = report
+        self._sock, self.everywhere = netlink.link_socket()
+        self._port = self._sock.getsockname()[0]
         self._marshal = MarshalRtnl()
+        self._marshal.msg_map[RTM_DELNSID] = nsidmsg
+        self._watched: Counter[int | None] = Counter()
         self._sequence = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Link | None]] = {}
-        self._seen: set[int] | None = None  # the links that the running dump has shown
-        self._again = False  # the running dump is worth nothing
+        self._questions: dict[int, _Question] = {}
+        self._seen: set[tuple[int | None, int]] | None = None  # the links shown since the running dump began
+        self._torn = False  # the links changed under the running dump
+        self._dumping = asyncio.Lock()
         self._resyncing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen, and read all links; what they are at first is not reported."""
+        """Listen, and mirror our own namespace. Raises OSError."""
         asyncio.get_running_loop().add_reader(self._sock, self._receive)
-        report, self._report = self._report, lambda event: None
-        await self._resync()
-        self._report = report
+        await self.watch(None)
 
     def close(self) -> None:
         """Stop listening."""
@@ -77,44 +94,86 @@ class LinkWatch:
             self._resyncing.cancel()
         self._sock.close()
 
-    async def get(self, name: str) -> Link | None:
-        """The link of that name as it is now; what happened to links before has been reported by then."""
+    async def watch(self, nsid: int | None) -> None:
+        """Mirror a namespace, until `unwatch` has been called as often. Raises OSError."""
+        self._watched[nsid] += 1
+        if self._watched[nsid] == 1:
+            await self._dump(nsid)
+
+    def unwatch(self, nsid: int | None) -> None:
+        """Undo one `watch`."""
+        self._watched[nsid] -= 1
+        if self._watched[nsid] <= 0:
+            del self._watched[nsid]
+            for key in self._keys(nsid):
+                del self.links[key]
+
+    async def nsid_of(self, namespace: int) -> int:
+        """The nsid of a namespace other than ours, given by a descriptor; it gets one if it has none. Raises OSError."""
+        if (nsid := await self._ask_nsid(namespace)) < 0:
+            try:
+                await self._ask(netlink.new_nsid_request(namespace), NLMSG_ERROR)
+            except FileExistsError:
+                pass  # somebody else was faster
+            nsid = await self._ask_nsid(namespace)
+        return nsid
+
+    async def _ask_nsid(self, namespace: int) -> int:
+        answer = await self._ask(netlink.nsid_request(namespace), RTM_NEWNSID)
+        return struct.unpack("i", struct.pack("I", answer.get_attr("NETNSA_NSID")))[0]
+
+    async def get(self, name: str, nsid: int | None = None) -> Link | None:
+        """The link of that name as it is now, or None. Raises OSError."""
+        try:
+            return parse_link(await self._ask(netlink.get_request(nsid, name=name), RTM_NEWLINK, nsid))
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.EINVAL):  # EINVAL: nor such a namespace
+                return None
+            raise
+
+    async def change(self, ifindex: int, **changes: Any) -> None:
+        """Change a link of our namespace (see `netlink.change_request`). Raises OSError."""
+        await self._ask(netlink.change_request(ifindex, **changes), NLMSG_ERROR)
+
+    async def delete(self, ifindex: int) -> None:
+        """Delete a link of our namespace. Raises OSError."""
+        await self._ask(netlink.delete_request(ifindex), NLMSG_ERROR)
+
+    async def _dump(self, nsid: int | None) -> None:
+        """Read all links of a namespace until they hold still; what is not among them has gone."""
+        async with self._dumping:
+            while True:
+                self._seen, self._torn = set(), False
+                await self._ask(netlink.dump_request(nsid), NLMSG_DONE, nsid)
+                if not self._torn:
+                    break
+            seen, self._seen = self._seen, None
+        for key in self._keys(nsid):
+            if key not in seen:
+                self._forget(key)
+
+    async def _ask(self, request: nlmsg, until: int, nsid: int | None = None) -> nlmsg:
         while True:
             try:
-                return await self._ask(NLM_F_REQUEST, name)
+                return await self._ask_once(request, until, nsid)
             except _Overrun:
                 continue
 
-    async def _resync(self) -> None:
-        while True:
-            self._seen, self._again = set(), False
-            try:
-                await self._ask(NLM_F_REQUEST | NLM_F_DUMP)
-            except _Overrun:
-                continue
-            if not self._again:
-                break
-        seen, self._seen = self._seen, None
-        for ifindex in self.links.keys() - seen:
-            self._forget(ifindex, moved=False)
-
-    async def _ask(self, flags: int, name: str | None = None) -> Link | None:
-        request = ifinfmsg()
+    async def _ask_once(self, request: nlmsg, until: int, nsid: int | None) -> nlmsg:
         sequence = next(self._sequence)
-        request["header"].update(type=RTM_GETLINK, flags=flags, sequence_number=sequence, pid=self._port)
-        if name is not None:
-            request["attrs"].append(("IFLA_IFNAME", name))
+        request["header"].update(sequence_number=sequence, pid=self._port)
+        request.reset()
         request.encode()
-        answer = self._waiting[sequence] = asyncio.get_running_loop().create_future()
+        question = self._questions[sequence] = _Question(until, nsid, asyncio.get_running_loop().create_future())
         try:
             self._sock.send(request.data)
-            return await answer
+            return await question.answer
         finally:
-            del self._waiting[sequence]
+            del self._questions[sequence]
 
     def _receive(self) -> None:
         try:
-            data = self._sock.recv(RECEIVE_BYTES)
+            data, ancillary, *_ = self._sock.recvmsg(RECEIVE_BYTES, ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
@@ -122,52 +181,65 @@ class LinkWatch:
                 raise
             self._overrun()
             return
-        for message in self._marshal.parse(data):
-            self._take(message)
+        nsid = next((struct.unpack("i", value)[0] for *what, value in ancillary if what == NSID_MARK), None)
+        if nsid is None or nsid in self._watched:
+            for message in self._marshal.parse(data):
+                self._take(message, nsid)
 
     def _overrun(self) -> None:
-        log.warning("netlink: news of links were lost; reading all links again")
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(_Overrun())
-        if self._seen is None:
+        log.warning("netlink: the kernel dropped news of links; reading all links again")
+        for question in self._questions.values():
+            if not question.answer.done():
+                question.answer.set_exception(_Overrun())
+        if self._resyncing is None or self._resyncing.done():
             self._resyncing = asyncio.get_running_loop().create_task(self._resync())
 
-    def _take(self, message: ifinfmsg) -> None:
+    async def _resync(self) -> None:
+        for nsid in tuple(self._watched):
+            await self._dump(nsid)
+
+    def _take(self, message: nlmsg, nsid: int | None) -> None:
         header = message["header"]
-        link = None
+        question = self._questions.get(header["sequence_number"]) if header["pid"] == self._port else None
         if header["type"] in (RTM_NEWLINK, RTM_DELLINK):
             if message["family"] != socket.AF_UNSPEC:
                 return  # a kernel bridge about its ports
-            link = parse_link(message)
-            if header["type"] == RTM_NEWLINK:
-                self._learn(link)
-            else:
-                self._forget(link.ifindex, moved=message.get("new_netnsid") is not None)
-        if header["pid"] == self._port:
-            self._again |= bool(header["flags"] & NLM_F_DUMP_INTR)
-            self._answer(header, link)
+            self._mirror(message, question.nsid if question else nsid)
+        elif header["type"] == RTM_DELNSID:
+            for key in self._keys(message.get_attr("NETNSA_NSID")):
+                self._forget(key)
+        if question is not None and not question.answer.done():
+            self._answer(question, message)
 
-    def _answer(self, header: dict, link: Link | None) -> None:
-        answer = self._waiting.get(header["sequence_number"])
-        if answer is None or answer.done():
+    def _answer(self, question: _Question, message: nlmsg) -> None:
+        header = message["header"]
+        self._torn |= bool(header["flags"] & NLM_F_DUMP_INTR)
+        if header["error"] is not None:
+            number = header["error"].code
+            question.answer.set_exception(OSError(number, os.strerror(number)))
+        elif header["type"] == question.until:
+            question.answer.set_result(message)
+
+    def _mirror(self, message: nlmsg, nsid: int | None) -> None:
+        link, key = parse_link(message), (nsid, message["index"])
+        if message["header"]["type"] == RTM_DELLINK:
+            self._forget(key, moved=message.get("new_netnsid") is not None)
             return
-        part_of_dump = header["flags"] & NLM_F_MULTI and header["type"] not in (NLMSG_DONE, NLMSG_ERROR)
-        if not part_of_dump:
-            answer.set_result(link)
-
-    def _learn(self, link: Link) -> None:
         if self._seen is not None:
-            self._seen.add(link.ifindex)
-        old = self.links.get(link.ifindex)
-        if old == link:
+            self._seen.add(key)
+        old = self.links.get(key)
+        if old == link or nsid not in self._watched:
             return
-        self.links[link.ifindex] = link
+        self.links[key] = link
         if old is not None and old.name != link.name:
-            self._report(LinkEvent(old, self.netns, gone=True))
-        self._report(LinkEvent(link, self.netns))
+            self._report(LinkEvent(old, nsid, gone=True))
+        self._report(LinkEvent(link, nsid))
 
-    def _forget(self, ifindex: int, *, moved: bool) -> None:
-        link = self.links.pop(ifindex, None)
+    def _forget(self, key: tuple[int | None, int], *, moved: bool = False) -> None:
+        link = self.links.pop(key, None)
         if link is not None:
-            self._report(LinkEvent(link, self.netns, gone=True, moved=moved))
+            self._report(LinkEvent(link, key[0], gone=True, moved=moved))
+
+    def _keys(self, nsid: int | None) -> list[tuple[int | None, int]]:
+        """The links known in a namespace."""
+        return [key for key in self.links if key[0] == nsid]
