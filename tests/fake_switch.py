@@ -49,22 +49,25 @@ class FakeSwitch:
             generation=self.generation, applied_at=1_700_000_000.0, metrics_listen="127.0.0.1:9478",
             bridges=[self._bridge(bridge.name) for bridge in self.config.bridge],
             ports=[_port(number, port) for number, port in enumerate(self.config.port, 1)],
-            workers=[WorkerReport(index=0, cpu=1, bursts=12_000, frames=345_678, polls=99_000, sleeps=37, busy_share=0.125)],
+            workers=[
+                WorkerReport(index=0, cpu=1, bursts=12_000, frames=345_678, polls=99_000, sleeps=37, busy_share=0.125)
+            ],
         )  # fmt: skip
 
     def _bridge(self, name: str) -> BridgeReport:
         bridge = self.config.find_bridge(name)
         assert bridge is not None
         return BridgeReport(
-            name=name, ageing_s=bridge.ageing_s, mac_limit=bridge.mac_limit, macs=len(self.fdb(name)), moves=0, limit_hits=0,
-            ports=[port.name for port in self.config.ports_of(name)],
+            name=name, ageing_s=bridge.ageing_s, mac_limit=bridge.mac_limit, macs=len(self.fdb(name)), moves=0,
+            limit_hits=0, ports=[port.name for port in self.config.ports_of(name)],
         )  # fmt: skip
 
     def stats(self) -> list[PortStats]:
         return [
             PortStats(
                 name=port.name, bridge=port.bridge, rx_frames=1_000_000 * number, rx_bytes=1_500_000_000 * number,
-                tx_frames=10, tx_bytes=640, drops={"vlan_not_allowed": 3} if number == 1 else {}, errors={}, kernel_drops=0,
+                tx_frames=10, tx_bytes=640, drops={"vlan_not_allowed": 3} if number == 1 else {}, errors={},
+                kernel_drops=0,
             )
             for number, port in enumerate(self.config.port, 1)
         ]  # fmt: skip

@@ -104,7 +104,8 @@ CHANGES = [
     ("a bridge", "POST", "/v1/bridges", {"name": "br1", "ageing_s": 60}, lambda c: c.find_bridge("br1").ageing_s == 60),
     ("ageing", "PATCH", "/v1/bridges/br0", {"ageing_s": 5}, lambda c: c.find_bridge("br0").ageing_s == 5),
     ("no bridge, forced", "DELETE", "/v1/bridges/br0?force=true", None, lambda c: not c.bridge and len(c.port) == 3),
-    ("a port", "POST", "/v1/ports", {"name": "t1", "kind": "tap", "bridge": "br0"}, lambda c: c.find_port("t1").bridge == "br0"),
+    ("a port", "POST", "/v1/ports", {"name": "t1", "kind": "tap", "bridge": "br0"},
+     lambda c: c.find_port("t1").bridge == "br0"),
     ("a field", "PATCH", "/v1/ports/tapA", {"access": 12}, lambda c: c.find_port("tapA").access == 12),
     ("a cleared field", "PATCH", "/v1/ports/tapA", {"access": None}, lambda c: c.find_port("tapA").access is None),
     ("no port", "DELETE", "/v1/ports/tapA", None, lambda c: c.find_port("tapA") is None),
@@ -147,8 +148,8 @@ REFUSALS = [
     ("twice on a bridge", "POST", "/v1/bridges/br0/members", {"port": "tapA"}, 400, "already a member of bridge br0"),
     ("a bad MAC", "DELETE", "/v1/fdb?bridge=br0&mac=zz", None, 400, "'zz': a MAC address is"),
     ("an unknown MAC", "DELETE", "/v1/fdb?bridge=br0&mac=52:54:00:00:00:09", None, 404, "does not know 52:54"),
-    ("no such route", "GET", "/v2/show", None, 404, "GET /v2/show: Not Found"),
-    ("no such method", "PUT", "/v1/show", None, 405, "Method Not Allowed"),
+    ("no such route", "GET", "/v2/show", None, 404, "GET /v2/show: no such request"),
+    ("no such method", "PUT", "/v1/show", None, 404, "PUT /v1/show: no such request; GET /openapi.json lists them"),
 ]
 
 

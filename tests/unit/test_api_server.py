@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import grp
 import json
 import os
@@ -12,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -89,6 +91,17 @@ async def test_open_connections_do_not_delay_stop(control: ControlServer) -> Non
     for reader, writer in (idle, half, body):
         await asyncio.wait_for(reader.read(), 1)
         writer.close()
+
+
+async def test_nothing_keeps_the_switch_alive_after_stop(tmp_path: Path) -> None:
+    switch = FakeSwitch()
+    running, remembered = ControlServer(switch, tmp_path, "nosuchgroup"), weakref.ref(switch)
+    await running.start()
+    assert (await ask(running.path))[0] == 200
+    await running.stop()
+    del running, switch
+    gc.collect()
+    assert remembered() is None
 
 
 async def test_a_client_that_says_nothing_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

