@@ -17,6 +17,8 @@ from bench.verdict import judge
 
 ROUNDS, QUICK_ROUNDS, QUICK_HASTE = 5, 3, 2.0
 LOG_WIDTH = 150
+BUSY = 0.5
+"""A load average above this before the run is told with the results."""
 
 
 def main() -> int:
@@ -31,6 +33,8 @@ def _bench(options: argparse.Namespace) -> int:
     console = _console(stderr=options.json)
     about = report.machine()
     field = Field(haste=QUICK_HASTE if options.quick else 1.0)
+    if about["load_before"] > BUSY:
+        field.notes.append(f"the machine was busy before the run: load {about['load_before']:.1f}")
     experiments = _chosen(options.only)
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     try:

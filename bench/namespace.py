@@ -28,7 +28,8 @@ class Namespace:
         run("ip", "netns", "add", self.name)
         self.run("ip link set lo up")
         for scope in ("all", "default"):
-            self.run("sysctl", "-qw", f"net.ipv6.conf.{scope}.disable_ipv6=1")
+            switch = f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"
+            self.run("sh", "-c", f"[ ! -e {switch} ] || echo 1 >{switch}")
 
     def delete(self) -> None:
         run("ip", "netns", "delete", self.name)

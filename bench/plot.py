@@ -81,3 +81,4 @@ def _draw_match(axes: Axes, metric: Metric, contenders: dict[str, list[float]],
         colour = SUBJECT if key.startswith("vswitch") else PEER
         axes.barh(row, summarise(known).value, color=colour, height=0.6)
         axes.plot(known, [row] * len(known), "k.", markersize=3)
+    axes.set_xlim(left=0)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -102,7 +103,9 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str | None:
-    """The revision under test, "+" when files differ from it; None outside a repository."""
+    """The revision under test, "+" when files differ from it; None where git cannot tell."""
+    if shutil.which("git") is None:
+        return None
     told = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty=+"],
                           capture_output=True, text=True)
     return told.stdout.strip() or None

@@ -55,6 +55,7 @@ class Contender(ABC):
         for name in self.programs:
             if shutil.which(name) is None:
                 raise BenchError(f"{name}: not installed")
+        shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
         try:
             for namespace in (self.host, *self.guests):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.contenders.vswitch import Vswitch, control
 from bench.experiments.base import Experiment, Field, Metric, Sample
@@ -24,6 +25,15 @@ EXTRA_PORT = 'name = "extra"\nkind = "tap"'
 STILL = "vswitch, no change"
 
 
+class Stream(NamedTuple):
+    """What became of a stream: frames that did not arrive, those of them that its own tap refused,
+    and changes made meanwhile."""
+
+    lost: int
+    refused: int
+    changes: int
+
+
 class PortChurn(Experiment):
     key = "churn"
     metrics = (Metric("lost", "frames lost while ports come and go", "frames"),
@@ -36,14 +46,17 @@ class PortChurn(Experiment):
         window = field.window(STREAM_S)
         try:
             with switch.turn():
-                still, _ = _stream(switch, window, lambda: None)
-                lost, changes = _stream(switch, window, _changer(switch))
+                still = _stream(switch, window, lambda: None)
+                stirred = _stream(switch, window, _changer(switch))
         except BenchError as error:
             field.put_away(Vswitch, error)
             return
-        yield Sample("lost", STILL, still)
-        yield Sample("lost", switch.key, lost)
-        yield Sample("changes", switch.key, changes)
+        yield Sample("lost", STILL, still.lost)
+        yield Sample("lost", switch.key, stirred.lost)
+        yield Sample("changes", switch.key, stirred.changes)
+        if stirred.lost:
+            field.notes.append(f"{self.metrics[0].title}: of {stirred.lost} lost, the sender's tap "
+                               f"refused {stirred.refused}: its queue was full, nobody read it")
 
 
 def _changer(switch: Vswitch) -> Callable[[], int]:
@@ -59,9 +72,8 @@ def _changer(switch: Vswitch) -> Callable[[], int]:
     return change
 
 
-def _stream(switch: Vswitch, seconds: float,
-            meanwhile: Callable[[], int | None]) -> tuple[int, int]:
-    """Frames lost of a steady stream from client to server, and changes made during it."""
+def _stream(switch: Vswitch, seconds: float, meanwhile: Callable[[], int | None]) -> Stream:
+    """A steady stream from client to server, `meanwhile` done over and over."""
     sent_log, seen_log = switch.directory / "sent", switch.directory / "seen"
     for log in (sent_log, seen_log):
         log.unlink(missing_ok=True)
@@ -69,6 +81,7 @@ def _stream(switch: Vswitch, seconds: float,
                                log=seen_log)
     try:
         wait_for(lambda: "ready" in seen_log.read_text(), "the counter", process=sink)
+        refused_before = switch.client.refused_frames()
         source = _start_source(switch, seconds, sent_log)
         changes = 0
         while source.poll() is None:
@@ -81,7 +94,8 @@ def _stream(switch: Vswitch, seconds: float,
     finally:
         stop(sink)
     arrived, _again, _late, no_room = map(int, seen_log.read_text().split()[1:])
-    return int(sent_log.read_text()) - arrived - no_room, changes
+    lost = int(sent_log.read_text()) - arrived - no_room
+    return Stream(lost, switch.client.refused_frames() - refused_before, changes)
 
 
 def _start_source(switch: Vswitch, seconds: float, log: Path) -> subprocess.Popen[bytes]:
