@@ -237,8 +237,8 @@ class Dataplane:
         return watched
 
     def _unwatch(self, old_ports: dict[int, PortView]) -> None:
-        for worker, _, fd in self._watched(old_ports) - self._watched(self._ports):
-            self._workers.workers[worker].unwatch(fd)
+        for worker, port, fd in self._watched(old_ports) - self._watched(self._ports):
+            self._workers.workers[worker].unwatch(port, fd)
 
     def _watch(self, old_ports: dict[int, PortView]) -> None:
         for worker, port, fd in self._watched(self._ports) - self._watched(old_ports):

@@ -20,9 +20,10 @@ from libc.string cimport memset
 from .core.arena cimport Arena
 from .core.counters cimport MAX_PORTS, PortCounters
 from .core.context cimport PortIo, StormMeter
-from .core.frame cimport BOUNCE, SCRATCH
+from .core.frame cimport BOUNCE, BURST, SCRATCH
 from .core.native cimport *
 from .core.snapshot cimport PORT_MEMORY, PORT_NONE, Port, Snapshot, SnapshotOwner
+from .core.uring cimport uring_close, uring_file, uring_open
 from .core.verdict import DROP_REASONS
 from .io.receive cimport receive
 from .pipeline cimport pipeline
@@ -204,6 +205,7 @@ cdef class Worker:
         self.state.wakefd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         if self.state.epfd < 0:
             raise OSError(errno, os.strerror(errno))
+        uring_open(&self.state.ctx.ring, BURST, MAX_PORTS)
         self.watch(0, self.state.wakefd)
 
     def run(self):
@@ -222,10 +224,20 @@ cdef class Worker:
         event.data.u64 = <uint64_t>fd << 32 | port
         if epoll_ctl(self.state.epfd, EPOLL_CTL_ADD, fd, &event) < 0:
             raise OSError(errno, os.strerror(errno))
+        if fd != self.state.wakefd:
+            self.state.ctx.in_ring[port] = uring_file(&self.state.ctx.ring, port, fd) == 0
 
-    def unwatch(self, int fd):
-        """Forget fd; one that is forgotten already, or gone, is no error."""
+    def unwatch(self, uint32_t port, int fd):
+        """Forget fd, and let go of it; one that is forgotten already, or gone, is no error."""
         epoll_ctl(self.state.epfd, EPOLL_CTL_DEL, fd, NULL)
+        if self.state.ctx.in_ring[port]:
+            self.state.ctx.in_ring[port] = 0
+            uring_file(&self.state.ctx.ring, port, -1)
+
+    @property
+    def batches(self):
+        """Whether this machine lets the worker move tap frames in batches (io_uring)."""
+        return self.state.ctx.ring.fd >= 0
 
     def passed(self, uint64_t generation):
         """Whether no snapshot older than `generation` is in use here any more."""
@@ -259,6 +271,7 @@ cdef class Worker:
         }
 
     def __dealloc__(self):
+        uring_close(&self.state.ctx.ring)
         close(self.state.epfd)
         if self.state.wakefd > 0:
             close(self.state.wakefd)

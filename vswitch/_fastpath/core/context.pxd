@@ -8,6 +8,7 @@ from .counters cimport MAX_PORTS, PortCounters, WorkerCounters
 from .frame cimport Frame
 from .native cimport count
 from .snapshot cimport STORM_CLASSES, Snapshot
+from .uring cimport uring
 
 cdef enum:
     TX_BLOCK = 28                       # a virtio-net header, two MACs and a tag
@@ -25,7 +26,7 @@ cdef struct TxEntry:
 cdef struct PortIo:
     # A worker's own state of one port.
     uint32_t tx_n                       # entries waiting for transmit
-    uint32_t rx_batch                   # frames to ask for at once (io/packet.pxd)
+    uint32_t rx_batch                   # frames to ask for at once (io/tap.pxd, io/packet.pxd)
     TxEntry tx[TX_QUEUE]
 
 cdef struct StormMeter:
@@ -46,6 +47,8 @@ cdef struct Context:
     uint8_t *scratch                    # the burst's memory
     uint8_t *bounce                     # BOUNCE bytes, where super-frames are cut up for ports that cannot take them
     uint32_t bounce_used
+    uring ring                          # for batches of tap frames
+    uint8_t in_ring[MAX_PORTS]          # port ids whose tap queue the ring knows; written by the control side
 
 
 cdef inline void charge(Context *ctx, uint8_t reason) noexcept nogil:

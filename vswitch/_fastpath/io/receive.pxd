@@ -17,7 +17,7 @@ cdef inline int receive(Context *ctx, Burst *burst, const Port *port) noexcept n
     burst.n = 0
     burst.bytes = 0
     if port.kind == PORT_TAP:
-        error = receive_tap(ctx, burst, port.fds[ctx.worker])
+        error = receive_tap(ctx, burst, port)
     elif port.kind == PORT_PACKET:
         error = receive_packet(ctx, burst, port.fds[ctx.worker])
     elif port.kind == PORT_MEMORY:

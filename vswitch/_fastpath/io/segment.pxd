@@ -51,10 +51,10 @@ cdef inline void segment(Context *ctx, const Port *port, uint8_t *data, uint32_t
                          uint32_t counted) noexcept nogil:
     cdef Segmenter segmenter
     cdef VnetHdr header
-    cdef uint8_t *blocks = data - VNET_LEN + SLOT
-    cdef uint8_t *block = blocks
+    cdef TxEntry *entry
+    cdef uint8_t *block
     cdef const uint8_t *payload
-    cdef uint32_t payload_len, i = 0
+    cdef uint32_t payload_len, i
     cdef uint32_t n = segmenter_init(&segmenter, data, data + info.hdr_len, length - info.hdr_len, info,
                                      port.offloads & OFFLOAD_CSUM)
     if n == 0:
@@ -62,11 +62,12 @@ cdef inline void segment(Context *ctx, const Port *port, uint8_t *data, uint32_t
         return
     segmenter_vnet(&segmenter, &header)
     count(&ctx.counters[port.id].segments, n)
-    while segmenter_next(&segmenter, block + VNET_LEN, &payload, &payload_len):
+    for i in range(n):
+        entry = next_entry(ctx, port)   # a full queue leaves now, before its first block is used again
+        block = data - VNET_LEN + SLOT + (i % TX_QUEUE) * BLOCK
+        segmenter_next(&segmenter, block + VNET_LEN, &payload, &payload_len)
         vnet_store(block, &header)
-        i += 1
-        put(next_entry(ctx, port), block, VNET_LEN + info.hdr_len, payload, payload_len, counted if i == n else 0)
-        block = blocks + (i % TX_QUEUE) * BLOCK
+        put(entry, block, VNET_LEN + info.hdr_len, payload, payload_len, counted if i == n - 1 else 0)
 
 cdef inline void put(TxEntry *entry, const uint8_t *head, uint32_t head_len, const uint8_t *body, uint32_t body_len,
                      uint32_t counted) noexcept nogil:
