@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -243,6 +245,24 @@ def test_help_teaches_by_example(words: str, entry: Any, capsys: pytest.CaptureF
     result = command(capsys, *words.replace("fdb ", "fdb br0 ").split(), "--help")
     assert (result.code, result.err) == (0, "")
     assert "Examples:" in result.out
+
+
+def documented() -> list[list[str]]:
+    """The command lines of docs/vswitchctl.md, as words."""
+    text = (Path(__file__).parents[2] / "docs" / "vswitchctl.md").read_text()
+    lines = re.findall(r"^    (?:\$ |\S+ \| )?vswitchctl ([^\[\n>|]+)", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines if not line.startswith("/")]
+
+
+@pytest.mark.parametrize("words", documented(), ids=" ".join)
+def test_documented_commands_are_understood(words: list[str]) -> None:
+    group: Any = cli
+    context = cli.make_context("vswitchctl", list(words))
+    while rest := [*context._protected_args, *context.args]:
+        if not hasattr(group, "resolve_command"):
+            break
+        name, group, arguments = group.resolve_command(context, rest)
+        context = group.make_context(name, arguments, parent=context)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
