@@ -1,6 +1,6 @@
 """vswitchd: the composition root. It makes the parts, starts them in order, and takes them down in the reverse.
 
-    lock -> data plane -> links -> switch (configuration applied) -> metrics -> control socket -> READY
+    lock -> data plane -> links -> metrics -> switch (configuration applied) -> control socket -> READY
 
 The control socket is the last to appear and the first to go, so whoever sees it may use the switch. Everything here
 runs on one event loop (uvloop, or asyncio where that is missing or VSWITCH_LOOP=asyncio); the main task serves SIGHUP
@@ -24,8 +24,7 @@ from pathlib import Path
 from vswitch import __version__
 from vswitch import log as logs
 from vswitch.api.server import ControlServer
-from vswitch.config.apply import ApplyError
-from vswitch.config.errors import ConfigError
+from vswitch.config.errors import ApplyError, ConfigError
 from vswitch.config.load import load
 from vswitch.config.model import LOG_LEVELS, Config
 from vswitch.dataplane import Dataplane, WorkerCounters
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with locked(config.switch.run_dir), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(Daemon(options, config).run())
     except REFUSALS as error:
-        logs.complain(placed(str(error), options.config))
+        logs.complain(placed(error, options.config))
         return 1
     return 0
 
@@ -77,8 +76,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def placed(text: str, file: Path) -> str:
+def placed(error: Exception, file: Path) -> str:
     """A refusal's lines, each with the file before it where it does not name it itself."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
     prefix = f"{file}: "
     return "\n".join(prefix + line.removeprefix(prefix) for line in text.splitlines())
 
@@ -125,10 +125,10 @@ class Daemon:
         stack.push_async_callback(self._dataplane.stop)
         stack.push_async_callback(self._links.stop)
         await self._links.start()
+        stack.push_async_callback(self._metrics.stop)
+        await self._metrics.start(self._config.metrics.listen)  # before any device is made: an address may be taken
         stack.push_async_callback(self._switch.stop)
         await self._switch.start(self._config, str(self._options.config))
-        stack.push_async_callback(self._metrics.stop)
-        await self._metrics.start(self._config.metrics.listen)
         stack.push_async_callback(self._control.stop)
         await self._control.start()
         self._switch.on_config(self._follow)
@@ -161,7 +161,7 @@ class Daemon:
         try:
             plan = await self._switch.apply(load(file), source=str(file))
         except REFUSALS as error:
-            log.error("not reloaded: %s", placed(str(error), file).replace("\n", "; "))
+            log.error("not reloaded: %s", placed(error, file).replace("\n", "; "))
         else:
             log.info("reloaded %s: %d changes", file, len(plan))
         self._notifier.ready(self._status())

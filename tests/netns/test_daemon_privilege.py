@@ -11,10 +11,7 @@ from pathlib import Path
 
 from tests.lab import Lab, Running, exists, wait_for
 
-GRANTED = ("net_admin", "net_raw")
-GRANTED_MASK = 1 << 12 | 1 << 13  # linux/capability.h
-KEEP = ",".join(("-all", *(f"+{name}" for name in GRANTED)))
-CONFINED = ("setpriv", f"--bounding-set={KEEP}", f"--inh-caps={KEEP}", "--no-new-privs", "--")
+BITS = {"net_admin": 12, "net_raw": 13, "net_broadcast": 11}  # linux/capability.h
 LIMIT_S = 20.0
 
 CONFIG = """
@@ -42,10 +39,15 @@ create = true
 """
 
 
-def start_confined(lab: Lab, netns: str, netdev: str) -> Running:
+def confined(*granted: str) -> tuple[str, ...]:
+    keep = ",".join(("-all", *(f"+{name}" for name in granted)))
+    return "setpriv", f"--bounding-set={keep}", f"--inh-caps={keep}", "--no-new-privs", "--"
+
+
+def start(lab: Lab, netns: str, netdev: str, *granted: str) -> Running:
     run_dir, file = lab.path("run"), lab.path("vswitch.toml")
     file.write_text(CONFIG.format(run_dir=run_dir, netdev=netdev))
-    daemon = lab.start(*CONFINED, sys.executable, "-m", "vswitch.daemon", "--config", str(file), netns=netns)
+    daemon = lab.start(*confined(*granted), sys.executable, "-m", "vswitch.daemon", "--config", str(file), netns=netns)
     wait_for(lambda: (run_dir / "control.sock").exists() or not daemon.alive(), LIMIT_S, "the daemon to start")
     assert daemon.alive(), daemon.text()
     return daemon
@@ -56,11 +58,11 @@ def effective(pid: int) -> int:
     return int(next(line.split()[1] for line in lines if line.startswith("CapEff:")), 16)
 
 
-def test_two_capabilities_are_enough(lab: Lab) -> None:
+def test_what_the_unit_grants_is_enough(lab: Lab) -> None:
     switch, guest, other = (lab.namespace(stem) for stem in ("sw", "g", "o"))
     netdev, inner = lab.veth("n", "i", near_netns=switch, far_netns=guest)
-    daemon = start_confined(lab, switch, netdev)
-    assert effective(daemon.pid) == GRANTED_MASK
+    daemon = start(lab, switch, netdev, *BITS)
+    assert effective(daemon.pid) == sum(1 << bit for bit in BITS.values())
     assert exists("vnet0", netns=switch)
 
     lab.ip("link", "set", "tapC", "netns", other, netns=switch)
@@ -70,4 +72,12 @@ def test_two_capabilities_are_enough(lab: Lab) -> None:
 
     assert daemon.stop() == 0, daemon.text()
     assert not exists("tapC", netns=other) and not exists("vnet0", netns=switch)
-    assert "not permitted" not in daemon.text()
+    assert "not permitted" not in daemon.text() and "takes CAP_" not in daemon.text()
+
+
+def test_net_broadcast_is_what_hears_of_a_moved_tap(lab: Lab) -> None:
+    switch, guest, other = (lab.namespace(stem) for stem in ("sw", "g", "o"))
+    netdev, _ = lab.veth("n", "i", near_netns=switch, far_netns=guest)
+    daemon = start(lab, switch, netdev, "net_admin", "net_raw")
+    lab.ip("link", "set", "tapC", "netns", other, netns=switch)
+    wait_for(lambda: "takes CAP_NET_BROADCAST" in daemon.text(), LIMIT_S, "the daemon to say what it misses")

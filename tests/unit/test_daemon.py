@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vswitch.config.errors import ConfigError
 from vswitch.daemon import placed, stuck_workers
 from vswitch.dataplane import WorkerCounters
 
@@ -29,8 +30,18 @@ def test_stuck_workers(description: str, before: list[WorkerCounters], now: list
     assert stuck_workers(before, now) == stuck, description
 
 
-def test_a_refusal_names_the_file_once_a_line() -> None:
-    file = Path("/etc/v.toml")
-    assert placed("switch.run_dir: bad", file) == "/etc/v.toml: switch.run_dir: bad"
-    assert placed("/etc/v.toml: a: bad\n/etc/v.toml: b: bad", file) == "/etc/v.toml: a: bad\n/etc/v.toml: b: bad"
-    assert placed("a: bad\nb: bad", file) == "/etc/v.toml: a: bad\n/etc/v.toml: b: bad"
+FILE = Path("/etc/v.toml")
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (ConfigError(["switch.run_dir: bad"]), ["/etc/v.toml: switch.run_dir: bad"]),
+        (ConfigError(["/etc/v.toml: a: bad", "/etc/v.toml: b: bad"]), ["/etc/v.toml: a: bad", "/etc/v.toml: b: bad"]),
+        (ConfigError(["a: bad", "b: bad"]), ["/etc/v.toml: a: bad", "/etc/v.toml: b: bad"]),
+        (OSError(1, "control socket /x: not permitted"), ["/etc/v.toml: control socket /x: not permitted"]),
+        (OSError(2, "not there", "/x"), ["/etc/v.toml: [Errno 2] not there: '/x'"]),
+    ],
+)
+def test_a_refusal_names_the_file_once_a_line(error: Exception, lines: list[str]) -> None:
+    assert placed(error, FILE).splitlines() == lines
