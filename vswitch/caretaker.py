@@ -1,9 +1,9 @@
 """Follows what devices do of their own accord, and does what falls due once a second.
 
-A device tells when its state, MTU or MAC has changed (and logs it); what the workers know is then published anew. A
-device that has vanished is followed no further than that: a netdev port takes the next device of its name by itself. But
-a device that is the daemon's own to make (a tap, a netdev with `create`) would never return: it is made again after it
-has been missing for a second or two, so that whoever deleted it sees that he did. So is one that was lost when a change
+A device tells when its state, MTU or MAC has changed (and logs it); what the workers know is then published anew. One
+that has vanished is followed no further than that: a netdev port takes the next device of its name by itself. But a
+device that is the daemon's own to make (a tap, a netdev with `create`) would never return. It is made again when it has
+been missing for a second or two, so that whoever deleted it can see that he did. So is one that was lost when a change
 failed and could not be put back.
 
 Everything happens under the lock of `Switch`, between changes of configuration, and in one task: callbacks only note

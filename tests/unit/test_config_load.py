@@ -142,7 +142,11 @@ REFUSALS = [
     ),
     ("no kind of ours", '[[port]]\nname = "p"\nkind = "veth"', 'port[0] ("p").kind: "veth": tap, netdev or memory'),
     ("netns", NETDEV + 'netns = "A"', 'port[0] ("eth1").netns: "A": only a tap is moved into a namespace'),
-    ("netns path", TAP + 'netns = "a/b"', 'port[0] ("tapA").netns: "a/b": a namespace\'s name, as `ip netns` lists it, or an absolute path'),
+    (
+        "netns path",
+        TAP + 'netns = "a/b"',
+        'port[0] ("tapA").netns: "a/b": a namespace\'s name, as `ip netns` lists it, or an absolute path',
+    ),
     (
         "create",
         TAP + "create = true",
@@ -239,7 +243,11 @@ REFUSALS = [
         TAP + "access = 10\n" + FDB + 'mac = "52:54:00:00:00:0a"',
         "fdb[0].vlan: 0: port tapA does not carry it; right: access 10",
     ),
-    ("static in VLAN 4095", TAP + FDB + 'mac = "52:54:00:00:00:0a"\nvlan = 4095', "fdb[0].vlan: 4095: a VLAN id is 1 to 4094"),
+    (
+        "static in VLAN 4095",
+        TAP + FDB + 'mac = "52:54:00:00:00:0a"\nvlan = 4095',
+        "fdb[0].vlan: 4095: a VLAN id is 1 to 4094",
+    ),
 ]
 
 

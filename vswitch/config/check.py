@@ -131,11 +131,13 @@ def _kind_keys(port: Port, path: str) -> Iterator[Problem]:
         if port.kind != "tap":
             yield Problem(f"{path}.netns", "only a tap is moved into a namespace", port.netns)
         elif not _NETNS.fullmatch(port.netns) or port.netns in (".", ".."):
-            yield Problem(f"{path}.netns", "a namespace's name, as `ip netns` lists it, or an absolute path", port.netns)
+            right = "a namespace's name, as `ip netns` lists it, or an absolute path"
+            yield Problem(f"{path}.netns", right, port.netns)
     if port.kind == "memory" and port.mac is not None:
         yield Problem(f"{path}.mac", "a memory port is no device and has no MAC", port.mac)
     if port.create and port.kind != "netdev":
-        yield Problem(f"{path}.create", "only a netdev is created for QEMU to open; a tap is the daemon's own anyway", True)
+        right = "only a netdev is created for QEMU to open; a tap is the daemon's own anyway"
+        yield Problem(f"{path}.create", right, True)
     made = port.create and port.kind == "netdev"
     for key in ("owner", "group", "queues"):
         if getattr(port, key) is not None and not made:
