@@ -150,6 +150,16 @@ async def test_the_data_plane_refuses(world: World):
     ]
 
 
+async def test_the_data_plane_refuses_to_let_go_of_a_port_to_be_replaced(world: World):
+    await world.apply(config(tap("a"), tap("b")))
+    replaced = world.machine.device("a")
+    world.plane.refuse = 1
+    assert await world.refused(config(tap("a", netns="A"), tap("b"))) == [
+        "f.toml: the data plane cannot take it: no memory for it"
+    ]
+    assert world.machine.device("a") is replaced
+
+
 async def test_no_more_ids(world: World):
     await world.apply(config(tap("a")))
     bridges = tuple(Bridge(name=f"x{number}") for number in range(9))

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from inspect import isawaitable
 from typing import Any, Protocol
 
@@ -106,12 +106,10 @@ class _Change:
     async def publish(self) -> None:
         """The workers get the new picture, the FDBs their static entries."""
         self._on_failure(self._applier.publish, self._applier.picture)  # the first: nothing is closed that they see
-        try:
+        with self._data_plane_refusals():
             await self._applier.publish(self._new_picture())
             self._remove_statics(self._old.config, self._config)
             self._applier.place_statics(self._statics_to_place())
-        except (OSError, ValueError, MemoryError) as error:
-            raise ApplyError([f"{self._source}: the data plane cannot take it: {error}"]) from error
 
     async def retire(self) -> None:
         """Close and forget what the new picture no longer has. Errors are logged: the change stands."""
@@ -173,10 +171,19 @@ class _Change:
     async def _replace(self, names: list[str]) -> None:
         held = {name: self._old.devices[name] for name in names if name in self._old.devices}
         if held:
-            await self._applier.publish(self._old.without(dict.fromkeys(held, "it is being replaced")))
+            with self._data_plane_refusals():
+                await self._applier.publish(self._old.without(dict.fromkeys(held, "it is being replaced")))
             self._released |= held.keys()
             await close_devices(held.values())
         await self._open(names)
+
+    @contextmanager
+    def _data_plane_refusals(self) -> Iterator[None]:
+        """No memory, no descriptor or no room left in a table: a reason to change nothing."""
+        try:
+            yield
+        except (OSError, ValueError, MemoryError) as error:
+            raise ApplyError([f"{self._source}: the data plane cannot take it: {error}"]) from error
 
     # The way back
 
