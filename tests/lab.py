@@ -17,6 +17,7 @@ A lab belongs to one thread.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import ctypes
@@ -65,6 +66,16 @@ def wait_for(predicate: Callable[[], T], limit_s: float, what: str) -> T:
         never.wait(step_s)
         waited_s += step_s
         step_s = min(step_s * 2, 0.05)
+    return value
+
+
+async def wait_until(predicate: Callable[[], T], limit_s: float, what: str) -> T:
+    """`wait_for` for what happens on the event loop, which runs meanwhile."""
+    deadline = asyncio.get_running_loop().time() + limit_s
+    while not (value := predicate()):
+        if asyncio.get_running_loop().time() > deadline:
+            pytest.fail(f"waited {limit_s:g} s in vain for {what}")
+        await asyncio.sleep(0.005)
     return value
 
 

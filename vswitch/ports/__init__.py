@@ -4,7 +4,7 @@
     await links.start()
     device = await open_device(port, workers, links, dataplane)
     ...
-    await close_all(devices, stopping=True)
+    await device.close()
     await links.stop()
 
 `device.py` says what a device is; `tap.py`, `netdev.py` and `memory.py` are the three kinds; `links.py` hears what the
@@ -13,8 +13,6 @@ kernel says about network devices. Only this module need be known outside.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from vswitch.ports.device import Device, PortError, State
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from vswitch.config.model import Port
     from vswitch.dataplane import Dataplane
 
-__all__ = ["Device", "Links", "PortError", "State", "close_all", "open_device"]
+__all__ = ["Device", "Links", "PortError", "State", "open_device"]
 
 
 async def open_device(port: Port, workers: int, links: Links, dataplane: Dataplane | None = None) -> Device:
@@ -45,8 +43,3 @@ async def open_device(port: Port, workers: int, links: Links, dataplane: Datapla
     if port.kind == "memory" and dataplane is not None:
         return MemoryDevice(port, dataplane)
     raise PortError("kind", port.kind, "is not supported here; right: tap, netdev or memory")
-
-
-async def close_all(devices: Iterable[Device], *, stopping: bool = False) -> None:
-    """Close many devices together: the kernel takes 20 ms for one tap, and hardly more for a hundred at a time."""
-    await asyncio.gather(*(device.close(stopping=stopping) for device in devices))

@@ -69,10 +69,7 @@ class Device(Protocol):
         """Frames that the kernel dropped before the switch could read them, since the device was opened."""
 
     def state(self) -> State:
-        """Its state in words, as `show` prints it."""
-
-    def check(self) -> None:
-        """Notice what no news tell; to be called about once a second."""
+        """Its state in words, as `show` prints it. To be asked about once a second: there are ends that no news tell."""
 
     async def adjust(self, port: Port) -> None:
         """Take over the port's `mtu`, `mac` and `offloads` with the frames flowing. Raises PortError, then unchanged."""

@@ -65,7 +65,7 @@ class LinkedDevice:
     def lose_link(self, reason: str) -> None:
         """Have no link any more."""
         before = self._picture()
-        self.missing, self.carrier = reason, False
+        self.missing, self.carrier, self.unusable = reason, False, None
         self._tell_since(before)
 
     def spoil(self, reason: str) -> None:

@@ -83,24 +83,31 @@ class Interface:
         return fcntl.ioctl(self._sock, request, struct.pack("16s24s", self._name, value))[16:]
 
 
-def set_up(name: str, port: Port, *, up: bool) -> Link:
-    """Give the device called `name` the port's MAC and MTU where it has any, and bring it up if asked.
+def read(name: str) -> Link:
+    """The device called `name` as it is now. Raises PortError."""
+    with Interface(name) as device:
+        try:
+            return device.link()
+        except OSError:
+            raise PortError("name", name, "no such device") from None
+
+
+def set_up(name: str, port: Port, original: Link, *, up: bool = False) -> Link:
+    """Give the device called `name` the port's MAC and MTU, or else those it had originally, and bring it up if asked.
 
     Returns the link as it is then. Raises PortError, and then puts back what it changed.
     """
+    old = read(name)
+    mac, mtu = (port.mac or original.mac).lower(), port.mtu or original.mtu
     with Interface(name) as device:
-        try:
-            old = device.link()
-        except OSError:
-            raise PortError("name", name, "no such device") from None
         key, value = "name", name
         try:
-            if port.mac is not None and port.mac.lower() != old.mac:
-                key, value = "mac", port.mac  # before it is up: there are devices that take it only then
-                device.mac = port.mac
-            if port.mtu is not None and port.mtu != old.mtu:
-                key, value = "mtu", port.mtu
-                device.mtu = port.mtu
+            if mac != old.mac:
+                key, value = "mac", mac  # before it is up: there are devices that take it only then
+                device.mac = mac
+            if mtu != old.mtu:
+                key, value = "mtu", str(mtu)
+                device.mtu = mtu
             if up and not old.up:
                 key, value = "name", name
                 device.bring_up()

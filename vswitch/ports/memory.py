@@ -34,9 +34,6 @@ class MemoryDevice:
         """Always up."""
         return UP
 
-    def check(self) -> None:
-        """Nothing happens to it."""
-
     async def adjust(self, port: Port) -> None:
         """Take over `mtu`, `mac` and `offloads`."""
         self._take(port)

@@ -28,6 +28,7 @@ from vswitch.ports.device import PortError
 from vswitch.ports.follow import LinkedDevice
 from vswitch.ports.ifreq import set_up
 from vswitch.ports.links import Links
+from vswitch.ports.netlink import Link
 from vswitch.ports.packet import PacketSocket, packet_offloads
 from vswitch.ports.pool import in_thread
 from vswitch.ports.watch import LinkEvent
@@ -45,28 +46,30 @@ class NetDev(LinkedDevice):
     kind = "packet"
     netns = None
 
-    def __init__(self, port: Port, links: Links, sock: PacketSocket, created: bool) -> None:
+    def __init__(self, port: Port, links: Links, original: Link) -> None:
         super().__init__(port.name)
+        self._sock = PacketSocket()
         self.offloads = _offloads(port)
-        self.fds = (sock.fileno(),)
+        self.fds = (self._sock.fileno(),)
         self._port = port
         self._links = links
-        self._sock = sock
-        self._created = created
+        self._original = original
         self._attached = 0  # the ifindex the socket is bound to
         self._attaching = asyncio.Lock()
 
     @classmethod
     async def open(cls, port: Port, links: Links) -> NetDev:
         """Find or make the device and take its frames. Raises PortError, and then leaves nothing behind."""
-        created = port.create and await _create(port, links)
-        if not port.create and await links.get(port.name) is None:
+        if port.create:
+            await _create(port, links)
+        link = await links.get(port.name)
+        if link is None:
             raise PortError("name", port.name, "no such device; `ip link` lists those there are")
         try:
-            sock = PacketSocket()
-        except PermissionError:
-            raise PortError("name", port.name, "no privilege to open a packet socket; it takes CAP_NET_RAW") from None
-        device = cls(port, links, sock, created)
+            device = cls(port, links, link)
+        except OSError as error:
+            await _delete(port, links)
+            raise PortError("name", port.name, f"cannot open a packet socket ({error.strerror}); it takes CAP_NET_RAW") from None
         try:
             await device._attach()
             device._following = await links.follow(port.name, device._on_event)
@@ -85,15 +88,11 @@ class NetDev(LinkedDevice):
         """Why the device has no carrier."""
         return "no virtual machine has opened the tap" if self._port.create else super().no_carrier()
 
-    def check(self) -> None:
-        """All news are told."""
-
     async def adjust(self, port: Port) -> None:
         """Take over `mtu`, `mac` and `offloads`. Raises PortError, then unchanged."""
         if self.missing is None:
-            await in_thread(set_up, self.name, port, up=False)
-            self._following.link = await self._links.get(self.name)
-            self._catch_up()
+            await in_thread(set_up, self.name, port, self._original)
+            await self._links.get(self.name)  # by when the news of it have come
         self._port, self.offloads = port, _offloads(port)
 
     async def close(self, *, stopping: bool = False) -> None:
@@ -101,13 +100,12 @@ class NetDev(LinkedDevice):
         await self._stop_following()
         await in_thread(self._sock.close)
         await self._links.host_stack.release(self.name)
-        if self._created and not (stopping and self.carrier):
-            await _delete(self.name, self._links)
+        await _delete(self._port, self._links, spare_used=stopping)
 
     async def _attach(self) -> None:
         """Keep the host's stack off the device, set it up, and take its frames. Raises PortError."""
         await self._links.host_stack.block(self.name)
-        link = await in_thread(set_up, self.name, self._port, up=True)
+        link = await in_thread(set_up, self.name, self._port, self._original, up=True)
         try:
             await in_thread(self._sock.attach, self.name, link.ifindex)
         except OSError as error:
@@ -122,6 +120,7 @@ class NetDev(LinkedDevice):
         """Be as the device of our name is; if it is another than before, take that one."""
         link = self._following.link
         if link is None:
+            self._attached = 0
             self.lose_link(GONE)
         elif link.ifindex == self._attached:
             self.take_link(link)
@@ -130,12 +129,14 @@ class NetDev(LinkedDevice):
 
     async def _take_back(self) -> None:
         async with self._attaching:
-            link = self._following.link
-            if link is not None and link.ifindex != self._attached:
-                try:
-                    await self._attach()
-                except PortError as error:
-                    return self.spoil(str(error))
+            if self._following.link is None or self._following.link.ifindex == self._attached:
+                return
+            try:
+                await self._attach()
+            except PortError as error:
+                if self._following.link is not None:
+                    self.spoil(str(error))
+            else:
                 self._catch_up()
 
 
@@ -143,29 +144,40 @@ def _offloads(port: Port) -> Offload:
     return packet_offloads() if port.offloads else Offload(0)
 
 
-async def _create(port: Port, links: Links) -> bool:
-    """Make the persistent tap, or find it; returns whether it is ours to delete. Raises PortError, OSError."""
+async def _create(port: Port, links: Links) -> None:
+    """Make the persistent tap, unless it is there already and ours and in use, or not ours at all. Raises PortError."""
     owner, group = _user(port.owner), _group(port.group)
     link = await links.get(port.name)
     if link is not None:
         if link.kind != "tun":
             raise PortError("create", "true", f"{port.name} exists already, and it is not a tap")
         if link.alias != ALIAS or link.carrier:
-            return link.alias == ALIAS
+            return
         await links.delete(link.ifindex)
-    await in_thread(tun.make_persistent, port.name, owner=owner, group=group, multi_queue=port.queues != 1)
-    link = await links.get(port.name)
-    await links.change(link.ifindex, alias=ALIAS)
-    with contextlib.suppress(OSError):  # a kernel without IPv6
-        await links.change(link.ifindex, ipv6=False)
-    return True
+    await in_thread(tun.make_persistent, port.name, owner=owner, group=group, multi_queue=_multi_queue(port))
+    try:
+        link = await links.get(port.name)
+        await links.change(link.ifindex, alias=ALIAS)
+        with contextlib.suppress(OSError):  # a kernel without IPv6
+            await links.change(link.ifindex, ipv6=False)
+    except BaseException:
+        await in_thread(tun.end_persistence, port.name, multi_queue=_multi_queue(port))
+        raise
 
 
-async def _delete(name: str, links: Links) -> None:
-    """Delete the tap of that name if it is one of ours."""
-    link = await links.get(name)
-    if link is not None and link.alias == ALIAS:
+async def _delete(port: Port, links: Links, *, spare_used: bool = False) -> None:
+    """Delete the port's tap if it is one of ours."""
+    link = await links.get(port.name) if port.create else None
+    if link is None or link.alias != ALIAS:
+        return
+    if not link.carrier:
+        await in_thread(tun.end_persistence, port.name, multi_queue=_multi_queue(port))  # many at a time, unlike netlink
+    elif not spare_used:
         await links.delete(link.ifindex)
+
+
+def _multi_queue(port: Port) -> bool:
+    return port.queues != 1
 
 
 def _user(owner: str | None) -> int | None:

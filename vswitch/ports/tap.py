@@ -7,7 +7,7 @@ descriptor says so (EBADFD) is the tap gone.
 
 With `netns` the tap is made in that namespace and brought up there. Two things follow from that. Entering a namespace
 takes CAP_SYS_ADMIN; a daemon without it makes the tap here and moves it, which leaves it down until whoever owns the
-namespace brings it up. And a tap holds the namespace it was made in, so that `ip netns del` does not end it; `check`
+namespace brings it up. And a tap holds the namespace it was made in, so that `ip netns del` does not end it; `state`
 notices that the name now means another namespace, or none, and calls the tap missing.
 """
 
@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vswitch.dataplane import Offload
 from vswitch.ports import tun
-from vswitch.ports.device import PortError
+from vswitch.ports.device import PortError, State
 from vswitch.ports.follow import LinkedDevice
-from vswitch.ports.ifreq import set_up
+from vswitch.ports.ifreq import read, set_up
 from vswitch.ports.links import Following, Links
 from vswitch.ports.netlink import Link
 from vswitch.ports.netns import identity, inside, open_namespace, path_of
@@ -38,17 +38,27 @@ GONE = "the device was deleted"
 FIND_ATTEMPTS = 8
 
 
+class Made(NamedTuple):
+    """A tap fresh from the kernel."""
+
+    queues: list[tun.Queue]
+    offloads: Offload
+    original: Link  # as it was before it was set up
+    link: Link
+
+
 class Tap(LinkedDevice):
     """A tap and its queues."""
 
     kind = "tap"
 
-    def __init__(self, port: Port, links: Links, queues: list[tun.Queue], offloads: Offload) -> None:
+    def __init__(self, port: Port, links: Links, made: Made) -> None:
         super().__init__(port.name)
         self.netns = port.netns
-        self.offloads = offloads
-        self.fds = tuple(queue.fileno() for queue in queues)
-        self._queues = queues
+        self.offloads = made.offloads
+        self.fds = tuple(queue.fileno() for queue in made.queues)
+        self._queues = made.queues
+        self._original = made.original
         self._links = links
         self._place = None if port.netns is None else identity(path_of(port.netns))
         self._drops = 0
@@ -68,13 +78,13 @@ class Tap(LinkedDevice):
     async def _open_in(cls, namespace: int | None, port: Port, workers: int, links: Links) -> Tap:
         move = False
         try:
-            queues, offloads, link = await in_thread(_make, port, workers, namespace)
+            made = await in_thread(_make, port, workers, namespace)
         except PermissionError:
-            queues, offloads, link = await in_thread(_make, port, workers, None)
+            made = await in_thread(_make, port, workers, None)
             move = True
-        tap = cls(port, links, queues, offloads)
+        tap = cls(port, links, made)
         try:
-            tap.take_link(link)
+            tap.take_link(made.link)
             if move:
                 await tap._move(namespace)
             await tap._follow()
@@ -90,16 +100,18 @@ class Tap(LinkedDevice):
             self._drops = max(self._drops, drops)
         return self._drops
 
-    def check(self) -> None:
-        """Notice what no news tell: that the namespace was deleted, and the device's end where it cannot be followed."""
-        if self.missing is None and self._place is not None and identity(path_of(self.netns)) != self._place:
-            self.lose_link(f"the network namespace {self.netns} it was made for is gone")
-        elif self.missing is None and self._following is None and tun.device_name(self.fds[0]) is None:
-            self.lose_link(GONE)
+    def state(self) -> State:
+        """Its state in words. Asking is how it finds out what no news tell."""
+        if self.missing is None:
+            if self._place is not None and identity(path_of(self.netns)) != self._place:
+                self.lose_link(f"the network namespace {self.netns} it was made for is gone")
+            elif self._following is None and tun.device_name(self.fds[0]) is None:
+                self.lose_link(GONE)
+        return super().state()
 
     async def adjust(self, port: Port) -> None:
         """Take over `mtu`, `mac` and `offloads`, wherever the device is. Raises PortError, then unchanged."""
-        self.offloads, link = await in_thread(_adjust, self._queues[0], port)
+        self.offloads, link = await in_thread(_adjust, self._queues[0], port, self._original)
         self.take_link(link)
 
     async def close(self, *, stopping: bool = False) -> None:
@@ -162,28 +174,27 @@ def _locate(fd: int) -> tuple[str, int] | None:
     return name, namespace
 
 
-def _make(port: Port, workers: int, namespace: int | None) -> tuple[list[tun.Queue], Offload, Link]:
-    """Open and set up the tap in a namespace; returns queues, offloads, and the link. Raises PortError.
-
-    Raises PermissionError where the namespace may not be entered.
-    """
+def _make(port: Port, workers: int, namespace: int | None) -> Made:
+    """Open and set up the tap in a namespace. Raises PortError; PermissionError if the namespace may not be entered."""
     with inside(namespace):
         queues = tun.open_queues(port.name, workers)
         try:
-            return queues, _set_offloads(queues[0], port), set_up(port.name, port, up=True)
+            original = read(port.name)
+            link = set_up(port.name, port, original, up=True)
+            return Made(queues, _set_offloads(queues[0], port), original, link)
         except BaseException:
             tun.close_queues(queues)
             raise
 
 
-def _adjust(queue: tun.Queue, port: Port) -> tuple[Offload, Link]:
+def _adjust(queue: tun.Queue, port: Port, original: Link) -> tuple[Offload, Link]:
     place = _locate(queue.fileno())
     if place is None:
         raise PortError("name", port.name, GONE)
     name, namespace = place
     try:
         with inside(namespace):
-            link = set_up(name, port, up=False)
+            link = set_up(name, port, original)
             return _set_offloads(queue, port), link
     except PermissionError as error:
         raise PortError("netns", port.netns, str(error)) from None

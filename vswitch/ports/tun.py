@@ -137,3 +137,10 @@ def make_persistent(name: str, *, owner: int | None, group: int | None, multi_qu
             queue.close()
     except OSError as error:
         raise PortError("name", name, _refusal(error, 1)) from None
+
+
+def end_persistence(name: str, *, multi_queue: bool) -> None:
+    """Delete a persistent tap that nobody has open. Raises OSError."""
+    queue = _open_queue(name, IFF_VNET_HDR | (pytun.IFF_MULTI_QUEUE if multi_queue else 0))
+    queue.persist(False)
+    queue.close()

@@ -77,9 +77,10 @@ class LinkWatch:
         self._watched: Counter[int | None] = Counter()
         self._sequence = itertools.count(1)
         self._questions: dict[int, _Question] = {}
-        self._seen: set[tuple[int | None, int]] | None = None  # the links shown since the running dump began
+        self._seen: set[tuple[int | None, int]] | None = None  # the links shown since the running dump's first answer
         self._torn = False  # the links changed under the running dump
         self._dumping = asyncio.Lock()
+        self._stale = False  # news have been lost since the running resync began
         self._resyncing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -142,12 +143,14 @@ class LinkWatch:
     async def _dump(self, nsid: int | None) -> None:
         """Read all links of a namespace until they hold still; what is not among them has gone."""
         async with self._dumping:
-            while True:
-                self._seen, self._torn = set(), False
-                await self._ask(netlink.dump_request(nsid), NLMSG_DONE, nsid)
-                if not self._torn:
-                    break
-            seen, self._seen = self._seen, None
+            self._torn = True
+            while self._torn:
+                self._seen, self._torn = None, False
+                try:
+                    await self._ask_once(netlink.dump_request(nsid), NLMSG_DONE, nsid)
+                except _Overrun:
+                    self._torn = True
+            seen, self._seen = self._seen or set(), None
         for key in self._keys(nsid):
             if key not in seen:
                 self._forget(key)
@@ -172,31 +175,39 @@ class LinkWatch:
             del self._questions[sequence]
 
     def _receive(self) -> None:
-        try:
-            data, ancillary, *_ = self._sock.recvmsg(RECEIVE_BYTES, ANCILLARY_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
+        """Take all there is. What an overrun took away is asked for only then: a full buffer has no room for answers."""
+        overrun = False
+        while True:
+            try:
+                data, ancillary, *_ = self._sock.recvmsg(RECEIVE_BYTES, ANCILLARY_BYTES)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                overrun = True
+                continue
+            nsid = next((struct.unpack("i", value)[0] for *what, value in ancillary if what == NSID_MARK), None)
+            if nsid is None or nsid in self._watched:
+                for message in self._marshal.parse(data):
+                    self._take(message, nsid)
+        if overrun:
             self._overrun()
-            return
-        nsid = next((struct.unpack("i", value)[0] for *what, value in ancillary if what == NSID_MARK), None)
-        if nsid is None or nsid in self._watched:
-            for message in self._marshal.parse(data):
-                self._take(message, nsid)
 
     def _overrun(self) -> None:
         log.warning("netlink: the kernel dropped news of links; reading all links again")
         for question in self._questions.values():
             if not question.answer.done():
                 question.answer.set_exception(_Overrun())
+        self._stale = True
         if self._resyncing is None or self._resyncing.done():
             self._resyncing = asyncio.get_running_loop().create_task(self._resync())
 
     async def _resync(self) -> None:
-        for nsid in tuple(self._watched):
-            await self._dump(nsid)
+        while self._stale:
+            self._stale = False
+            for nsid in tuple(self._watched):
+                await self._dump(nsid)
 
     def _take(self, message: nlmsg, nsid: int | None) -> None:
         header = message["header"]
@@ -204,6 +215,8 @@ class LinkWatch:
         if header["type"] in (RTM_NEWLINK, RTM_DELLINK):
             if message["family"] != socket.AF_UNSPEC:
                 return  # a kernel bridge about its ports
+            if question is not None and question.until == NLMSG_DONE and self._seen is None:
+                self._seen = set()  # what was announced before this is older than the dump
             self._mirror(message, question.nsid if question else nsid)
         elif header["type"] == RTM_DELNSID:
             for key in self._keys(message.get_attr("NETNSA_NSID")):
