@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests import dashboard
-from tests.lab import Lab, Running, require_root, wait_for
+from tests.lab import Lab, Running, inside, require_root, wait_for
 
 BIN = Path(sys.executable).parent
 START_LIMIT_S = 20
@@ -150,6 +150,18 @@ def free_address() -> str:
         return "127.0.0.1:%d" % probe.getsockname()[1]
 
 
+def tagged(vlan: int) -> bytes:
+    """A broadcast frame with an 802.1Q tag."""
+    return b"\xff" * 6 + bytes.fromhex("020000000001 8100") + vlan.to_bytes(2) + bytes.fromhex("88b5") + bytes(46)
+
+
+def send(device: str, netns: str, frame: bytes) -> None:
+    """Send a raw frame out of a guest's device."""
+    with inside(netns), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind((device, 0))
+        sender.send(frame)
+
+
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     require_root()
@@ -185,6 +197,13 @@ def test_traffic_shows_on_every_port(host: Host) -> None:
     for direction in ("receive", "transmit"):
         rates = f"rate(vswitch_port_{direction}_frames_total[{RATE_WINDOW}]) > 0"
         wait_for(lambda: len(host.prometheus.values(rates)) == 2, SCRAPE_LIMIT_S, f"{direction} rates of both ports")
+
+
+def test_a_drop_shows_under_its_reason(host: Host) -> None:
+    port, netns = next(iter(host.ports.items()))
+    send(port, netns, tagged(20))  # on an access port of VLAN 10
+    drops = f'vswitch_port_dropped_frames_total{{port="{port}", reason="tag_not_allowed"}}'
+    wait_for(lambda: host.prometheus.values(f"increase({drops}[1m]) > 0"), SCRAPE_LIMIT_S, "the drop to be seen")
 
 
 def test_counters_never_go_down(host: Host) -> None:
