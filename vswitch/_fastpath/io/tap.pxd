@@ -49,6 +49,7 @@ cdef inline int read_each(Context *ctx, Burst *burst, int fd) noexcept nogil:
 cdef inline int read_batch(Context *ctx, Burst *burst, uint32_t id, uint32_t batch) noexcept nogil:
     """One system call for `batch` frames, each with a slot of its own."""
     cdef int results[BURST]
+    cdef int error = 0
     cdef uint32_t i
     cdef uint8_t *at = ctx.scratch + HEADROOM
     for i in range(batch):
@@ -56,10 +57,11 @@ cdef inline int read_batch(Context *ctx, Burst *burst, uint32_t id, uint32_t bat
         uring_queue(&ctx.ring, IORING_OP_READ, id, at + i * SLOT - VNET_LEN, VNET_LEN + FRAME_MAX + 1, i)
     uring_run(&ctx.ring, results)
     for i in range(batch):
-        if results[i] < 0:
-            return -results[i]          # they complete in order: whatever follows has nothing either
-        burst_add(burst, at + i * SLOT, results[i] - VNET_LEN if results[i] > VNET_LEN else 0)
-    return 0
+        if results[i] >= 0:
+            burst_add(burst, at + i * SLOT, results[i] - VNET_LEN if results[i] > VNET_LEN else 0)
+        else:
+            error = -results[i]         # a frame may have come since: look at those that follow too
+    return error
 
 cdef inline void send_tap(Context *ctx, const Port *port, PortIo *io) noexcept nogil:
     cdef int results[BURST]
