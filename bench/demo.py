@@ -5,7 +5,7 @@ that nothing but the VLAN parts them. A and B talk; C must hear nothing: its dev
 while A broadcasts and B hears it. A kernel bridge between two more namespaces runs the same traffic beside it,
 in alternating rounds. The daemon is used as an administrator would use it: a file, `vswitchd`, `vswitchctl`.
 
-Every name carries this process's id. Whatever is made is taken down in the reverse order, at the end, on a failure
+Every namespace carries this process's id. Whatever is made is taken down in the reverse order, at the end, on a failure
 and on Ctrl-C alike; the kernel bridge lives in a namespace too, so the host's own network is not touched.
 """
 
@@ -38,10 +38,9 @@ NOBODY = "10.77.0.99"
 
 PREFIX = f"vd{os.getpid()}"
 BIN = Path(sys.executable).parent
-SHOWN_METRICS = ("vswitch_build", "vswitch_port_receive", "vswitch_port_drop", "vswitch_bridge")
+SHOWN_METRICS = ("vswitch_build", "vswitch_port_receive", "vswitch_port_dropped", "vswitch_fdb")
 
-# No soft wrapping at a width that nobody has: a log is as wide as its lines.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class DemoError(Exception):
@@ -78,8 +77,8 @@ class Figures:
     ping_us: float
 
 
-GUESTS = {name: Guest(f"{PREFIX}-{name}", f"{PREFIX}{name}", f"10.77.0.{i}") for i, name in enumerate("ABC", 1)}
-KERNEL = {name: Guest(f"{PREFIX}-{name}", f"{PREFIX}{name}", f"10.78.0.{i}") for i, name in enumerate("KL", 1)}
+GUESTS = {name: Guest(f"{PREFIX}-{name}", f"tap{name}", f"10.77.0.{i}") for i, name in enumerate("ABC", 1)}
+KERNEL = {name: Guest(f"{PREFIX}-{name}", f"veth{name}", f"10.78.0.{i}") for i, name in enumerate("KL", 1)}
 
 CONFIG = """
 [switch]
@@ -234,13 +233,13 @@ def show_the_switch(directory: Path) -> None:
     """The switch's own view: show, FDB, counters, and a scrape of its metrics."""
     for command in (("show",), ("fdb", "br0"), ("stats",)):
         say(f"vswitchctl {' '.join(command)}")
-        console.print(vswitchctl(directory, *command), markup=False, soft_wrap=True)
+        console.print(vswitchctl(directory, *command), markup=False)
     address = json.loads(vswitchctl(directory, "-o", "json", "show"))["metrics_listen"]
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=START_LIMIT_S) as answer:
         lines = answer.read().decode().splitlines()
-    shown = [line for line in lines if line.startswith(SHOWN_METRICS)]
+    shown = [line for line in lines if line.startswith(SHOWN_METRICS) and not line.endswith(" 0.0")]
     say(f"http://{address}/metrics: {len(lines)} lines, of which")
-    console.print("\n".join(shown), markup=False, soft_wrap=True)
+    console.print("\n".join(shown), markup=False)
     if not shown:
         raise DemoError("the metrics lack the switch's ports")
 

@@ -55,8 +55,8 @@ class PortChurn(Experiment):
         yield Sample("lost", switch.key, stirred.lost)
         yield Sample("changes", switch.key, stirred.changes)
         if stirred.lost:
-            field.notes.append(f"{self.metrics[0].title}: of {stirred.lost} lost, the sender's tap "
-                               f"refused {stirred.refused}: its queue was full, nobody read it")
+            field.notes.append(f"{self.metrics[0].title}: {stirred.lost} lost; the sender's tap "
+                               f"refused {stirred.refused}, its queue being full and nobody reading")
 
 
 def _changer(switch: Vswitch) -> Callable[[], int]:
