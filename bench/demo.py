@@ -274,7 +274,8 @@ def demonstrate(stack: ExitStack) -> None:
 
 def main() -> int:
     """Run the demonstration; 0 if all of it held."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a background job of a shell begins with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     if os.geteuid() != 0:
         console.print("the demonstration makes namespaces and devices: run it as root")
         return 1
