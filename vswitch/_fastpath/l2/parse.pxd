@@ -4,6 +4,7 @@ A frame that passes has 14 bytes of Ethernet header and, if it claims a tag, the
 inside it; and the source address of one station.
 """
 from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memset
 
 from ..core.context cimport Context, drop
 from ..core.frame cimport FRAME_HAS_TAG, FRAME_MAX, FRAME_TAGGED, VNET_LEN, Burst, Frame
@@ -12,7 +13,7 @@ from ..core.snapshot cimport OFFLOAD_CSUM
 from ..core.verdict cimport *
 from ..core.wire cimport *
 from ..io.vnet cimport (
-    VNET_BAD, VNET_F_NEEDS_CSUM, VNET_GSO, GsoInfo, VnetHdr, VnetKind, gso_l3_len, gso_offload, vnet_check, vnet_is_plain,
+    VNET_BAD, VNET_F_NEEDS_CSUM, VNET_GSO, VNET_PLAIN, GsoInfo, VnetHdr, VnetKind, gso_l3_len, gso_offload, vnet_check, vnet_is_plain,
     vnet_load,
 )
 
@@ -74,6 +75,10 @@ cdef inline uint8_t parse_vnet(Frame *frame) noexcept nogil:
     kind = vnet_check(&header, frame.data, frame.len, frame.len - frame.l3_len, &info)
     if kind == VNET_BAD:
         return BAD_VNET_HEADER
+    if kind == VNET_PLAIN:
+        # Hints to nothing, which might not fit the frame any more in another form.
+        memset(frame.data - VNET_LEN, 0, VNET_LEN)
+        return PENDING
     frame.needs = OFFLOAD_CSUM if header.flags & VNET_F_NEEDS_CSUM else 0
     if kind == VNET_GSO:
         frame.needs |= gso_offload(&info)
