@@ -138,7 +138,7 @@ async def test_what_the_kernel_drops_before_we_read_is_counted(lab: Lab, opened)
     assert tap.kernel_drops == 0
     lab.ip("link", "set", name, "txqueuelen", "2", netns=guest)
     lab.address(name, "10.1.0.1/24", netns=guest)
-    lab.run("ping", "-b", "-q", "-c", "20", "-i", "0.002", "10.1.0.255", netns=guest, check=False)
+    lab.run("ping", "-b", "-q", "-w", "1", "-i", "0.01", "10.1.0.255", netns=guest, check=False)
     assert tap.kernel_drops > 0
 
 
