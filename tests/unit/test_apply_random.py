@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vswitch.config.apply import Applier
 from vswitch.config.check import carries, checked
@@ -127,6 +127,7 @@ class World:
         return {(bridges[e.bridge], e.mac, e.vlan, ports[e.port]) for e in entries}
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(ATTEMPTS, max_size=6), configs())
 def test_all_or_nothing(attempts: list[Attempt], last: Config):
     async def story() -> None:

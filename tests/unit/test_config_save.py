@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vswitch.config.check import problems
 from vswitch.config.load import parse
@@ -62,6 +62,7 @@ def configs(draw: st.DrawFn) -> Config:
     )
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(configs())
 def test_round_trip(config: Config):
     assert problems(config) == []

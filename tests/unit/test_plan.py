@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vswitch.config.model import Bridge, Config, Metrics, Port, StaticMac, Storm, Switch
 from vswitch.config.plan import Action, diff
@@ -117,6 +117,7 @@ def test_what_takes_a_restart():
 NAMES = st.lists(st.sampled_from(["a", "b", "c", "d"]), unique=True)
 
 
+@settings(deadline=None)
 @given(NAMES, NAMES)
 def test_names_go_and_come_and_nothing_else(before: list[str], after: list[str]):
     old, new = (Config(bridge=(BR0,), port=tuple(tap(name) for name in names)) for names in (before, after))

@@ -93,6 +93,7 @@ class _Change:
         self._undo = undo
         self._opened: dict[str, Device] = {}
         self._released: set[str] = set()  # ports whose old device we closed to make way
+        self._published = False  # the workers may have been told something
 
     async def prepare(self) -> None:
         """Everything that may fail, what interrupts a port last."""
@@ -106,7 +107,7 @@ class _Change:
     async def publish(self) -> None:
         """The workers get the new picture, the FDBs their static entries."""
         self._on_failure(self._applier.publish, self._applier.picture)  # the first: nothing is closed that they see
-        with self._data_plane_refusals():
+        with self._publication():
             await self._applier.publish(self._new_picture())
             self._remove_statics(self._old.config, self._config)
             self._applier.place_statics(self._statics_to_place())
@@ -171,15 +172,16 @@ class _Change:
     async def _replace(self, names: list[str]) -> None:
         held = {name: self._old.devices[name] for name in names if name in self._old.devices}
         if held:
-            with self._data_plane_refusals():
+            with self._publication():
                 await self._applier.publish(self._old.without(dict.fromkeys(held, "it is being replaced")))
             self._released |= held.keys()
             await close_devices(held.values())
         await self._open(names)
 
     @contextmanager
-    def _data_plane_refusals(self) -> Iterator[None]:
+    def _publication(self) -> Iterator[None]:
         """No memory, no descriptor or no room left in a table: a reason to change nothing."""
+        self._published = True
         try:
             yield
         except (OSError, ValueError, MemoryError) as error:
@@ -202,6 +204,8 @@ class _Change:
 
     async def _put_back(self) -> None:
         """The old picture again, with the devices that made way opened anew."""
+        if not self._published:
+            return
         picture = self._old
         for name in self._released:
             try:
