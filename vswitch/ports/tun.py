@@ -1,7 +1,8 @@
 """Taps at the level of /dev/net/tun: python-pytun opens and sets them up, ioctls add what it lacks.
 
-Every queue has a virtio-net header of 12 bytes in front of each frame, is non-blocking and closed on exec. The
-functions work in the calling thread's namespace and may block for the kernel's link lock: call them from the pool.
+Every queue has a virtio-net header in front of each frame, of 12 bytes in those that the switch reads and writes; it is
+non-blocking and closed on exec. The functions work in the calling thread's namespace and may block for the kernel's
+link lock: call them from the pool.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def open_queues(name: str, count: int) -> list[Queue]:
     try:
         for _ in range(count):
             queues.append(_open_queue(name, flags))
+            fcntl.ioctl(queues[-1].fileno(), TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_LEN))
     except OSError as error:
         close_queues(queues)
         raise PortError("name", name, _refusal(error, count)) from None
@@ -63,7 +65,6 @@ def _open_queue(name: str, flags: int) -> Queue:
     fd = queue.fileno()
     os.set_inheritable(fd, False)
     os.set_blocking(fd, False)
-    fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_LEN))
     return queue
 
 
