@@ -1,4 +1,4 @@
-"""News of links: what the kernel announces arrives on the daemon's loop, once, in order, whatever namespace it is from."""
+"""News of links: what the kernel announces arrives on the daemon's loop, once, in order, from any namespace."""
 
 from __future__ import annotations
 

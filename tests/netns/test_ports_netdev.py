@@ -1,4 +1,4 @@
-"""Netdev ports on real devices: frames both ways, devices that go and return, and the taps made for virtual machines."""
+"""Netdev ports on real devices: frames both ways, devices that go and return, and taps made for virtual machines."""
 
 from __future__ import annotations
 
@@ -125,13 +125,13 @@ async def test_a_device_that_returns_is_taken_back_with_its_settings(lab: Lab, g
     port = await opened(name=guest.near, mtu=1400)
     told: list[str] = []
     port.on_change = lambda device: told.append(device.state().name)
-    before, fds = port.ifindex, port.fds
+    before, fds, mac = port.ifindex, port.fds, "02:00:00:00:00:99"
     lab.ip("link", "del", guest.near)
     await wait_until(lambda: port.state().name == "missing", LIMIT_S, "it to be missed")
-    lab.ip("link", "add", guest.near, "type", "veth", "peer", "name", guest.far, "netns", guest.netns)
+    lab.ip("link", "add", guest.near, "address", mac, "type", "veth", "peer", "name", guest.far, "netns", guest.netns)
     lab.ip("link", "set", guest.far, "up", netns=guest.netns)
     await wait_until(lambda: port.ready, LIMIT_S, "it to be taken back")
-    assert port.ifindex != before and port.fds == fds and port.mtu == 1400
+    assert port.ifindex != before and port.fds == fds and (port.mtu, port.mac) == (1400, mac)
     assert "missing" in told and told[-1] == "up"
 
 

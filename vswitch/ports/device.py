@@ -25,7 +25,7 @@ StateName = Literal["up", "down", "no carrier", "missing", "unusable"]
 class PortError(Exception):
     """A device that cannot be had, or not so: which key of the port, its value, and what would be right.
 
-    One line when printed, to be put behind the place in the configuration: `netns: blue: no such network namespace ...`.
+    One line when printed, to stand behind the port's place in the configuration: `netns: blue: no such namespace ...`.
     """
 
     def __init__(self, key: str, value: object, right: str) -> None:
@@ -69,10 +69,10 @@ class Device(Protocol):
         """Frames that the kernel dropped before the switch could read them, since the device was opened."""
 
     def state(self) -> State:
-        """Its state in words, as `show` prints it. To be asked about once a second: there are ends that no news tell."""
+        """Its state in words, as `show` prints it. To be asked about once a second: some ends no news tell."""
 
     async def adjust(self, port: Port) -> None:
-        """Take over the port's `mtu`, `mac` and `offloads` with the frames flowing. Raises PortError, then unchanged."""
+        """Take over the port's `mtu`, `mac` and `offloads` with frames flowing. Raises PortError, then unchanged."""
 
     async def close(self, *, stopping: bool = False) -> None:
         """Give the device up. The workers must have passed: its descriptors are closed.

@@ -87,11 +87,16 @@ class LinkedDevice:
         """Have something done that an event called for and that takes waiting."""
         errand = asyncio.get_running_loop().create_task(work)
         self._errands.add(errand)
-        errand.add_done_callback(self._errands.discard)
+        errand.add_done_callback(self._end_errand)
+
+    def _end_errand(self, errand: asyncio.Task[None]) -> None:
+        self._errands.discard(errand)
+        if not errand.cancelled() and (error := errand.exception()) is not None:
+            log.error("port %s: cannot follow its device", self.name, exc_info=error)
 
     async def _stop_following(self) -> None:
         """Hear no more of the link, and have no errand under way."""
         self._closed = True
-        await asyncio.gather(*self._errands)
+        await asyncio.gather(*self._errands, return_exceptions=True)
         if self._following is not None:
             self._following.cancel()

@@ -33,7 +33,10 @@ class NftError(Exception):
 
 
 class Nft:
-    """A context of libnftables: a netlink socket, in the namespace of the thread that makes it, that takes nft's words."""
+    """A context of libnftables: a netlink socket, of the namespace of the thread that makes it, that takes nft's words.
+
+    To be used by one thread at a time.
+    """
 
     def __init__(self) -> None:
         try:
@@ -85,7 +88,7 @@ class HostStack:
                 await in_thread(self._delete, chains)
 
     async def close(self) -> None:
-        """Give back all devices."""
+        """Give back all devices at once."""
         async with self._lock:
             self._chains.clear()
             if self._nft is not None:

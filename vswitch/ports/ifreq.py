@@ -1,7 +1,7 @@
 """A device by the ioctls that every Linux has: what it is like, and giving it what its port asks for.
 
-An `Interface` belongs to the namespace of the thread that made it and can be used from any other. Its calls may wait for
-the kernel's link lock: use it in a thread of the pool.
+An `Interface` belongs to the namespace of the thread that made it and can be used from any other. Its calls may wait
+for the kernel's link lock: use it in a thread of the pool.
 """
 
 from __future__ import annotations

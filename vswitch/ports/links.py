@@ -1,8 +1,8 @@
 """The service that knows about links: one thread with a netlink socket, and news on the daemon's loop.
 
-pyroute2 does not run on uvloop, so the watch (`watch.py`) lives on a thread with a selector loop of its own. It mirrors
-our namespace from `start` to `stop`, and another one as long as somebody follows a link there. Following is by name, for
-that is what a port is known by: a renamed link is gone under its old name and new under the other.
+pyroute2 does not run on uvloop, so the watch (`watch.py`) lives on a thread with a selector loop of its own. It
+mirrors our namespace from `start` to `stop`, and another one as long as somebody follows a link there. Following is by
+name, for that is what a port is known by: a renamed link is gone under its old name and new under the other.
 
     links = Links()
     await links.start()
@@ -137,7 +137,11 @@ class Links:
         nsid = await self._there(self._begin_watch(namespace))
         following = Following(self, name, nsid, callback)
         self._followers[nsid, name].append(following)
-        following.begin(await self._there(self._watch.get(name, nsid)))
+        try:
+            following.begin(await self._there(self._watch.get(name, nsid)))
+        except OSError:
+            following.cancel()
+            raise
         return following
 
     def unfollow(self, following: Following) -> None:

@@ -1,4 +1,7 @@
-"""A `memory` port: frames from and to a buffer of the fast path. Needs no privilege, always up; tests and benches use it."""
+"""A `memory` port: frames from and to a buffer of the fast path.
+
+It needs no privilege and is always up; tests and benchmarks use it.
+"""
 
 from __future__ import annotations
 

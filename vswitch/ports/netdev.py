@@ -1,17 +1,17 @@
 """A `netdev` port: a network device that exists beside the switch - a veth, a physical NIC, the tap that QEMU has open.
 
-The switch reads and writes the device by an AF_PACKET socket (`packet.py`) and keeps the host's own stack off its frames
-(`hoststack.py`), first the one, then the other, so that no frame is ever taken twice. The device is brought up if it is
-down, made promiscuous, and given the port's MTU and MAC if there are any.
+The switch reads and writes the device by an AF_PACKET socket (`packet.py`) and keeps the host's own stack off its
+frames (`hoststack.py`), the latter first, so that no frame is ever taken twice. The device is brought up if it is down,
+made promiscuous, and given the port's MTU and MAC if there are any.
 
 The port is known by its name. A device that goes is missed, and the next one of that name is taken back with all its
 settings; the socket, and so the descriptor that the workers hold, stays the same. A device that is renamed is given up:
 the configuration means another one by that name.
 
 With `create` the device is a persistent tap, made for a virtual machine: QEMU opens it by its name (`-netdev
-tap,ifname=NAME,script=no,downscript=no`) and until then it has no carrier. It bears an alias that says whose it is, so a
-daemon that starts anew finds those of the last one: one in use it takes as it is, one that nobody uses it makes afresh. The
-tap goes with its port; when the daemon stops, those in use stay, or a restart would cut off the machines.
+tap,ifname=NAME,script=no,downscript=no`) and until then it has no carrier. It bears an alias that says whose it is, so
+a daemon that starts anew finds those of the last one: one in use it takes as it is, one that nobody uses it makes
+afresh. The tap goes with its port; when the daemon stops, those in use stay, or a restart would cut off the machines.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vswitch.dataplane import Offload
 from vswitch.ports import tun
 from vswitch.ports.device import PortError
 from vswitch.ports.follow import LinkedDevice
-from vswitch.ports.ifreq import set_up
+from vswitch.ports.ifreq import read, set_up
 from vswitch.ports.links import Links
 from vswitch.ports.netlink import Link
 from vswitch.ports.packet import PacketSocket, packet_offloads
@@ -46,14 +46,14 @@ class NetDev(LinkedDevice):
     kind = "packet"
     netns = None
 
-    def __init__(self, port: Port, links: Links, original: Link) -> None:
+    def __init__(self, port: Port, links: Links) -> None:
         super().__init__(port.name)
         self._sock = PacketSocket()
         self.offloads = _offloads(port)
         self.fds = (self._sock.fileno(),)
         self._port = port
         self._links = links
-        self._original = original
+        self._original: Link | None = None  # the device as it was before it was set up
         self._attached = 0  # the ifindex the socket is bound to
         self._attaching = asyncio.Lock()
 
@@ -62,14 +62,14 @@ class NetDev(LinkedDevice):
         """Find or make the device and take its frames. Raises PortError, and then leaves nothing behind."""
         if port.create:
             await _create(port, links)
-        link = await links.get(port.name)
-        if link is None:
+        elif await links.get(port.name) is None:
             raise PortError("name", port.name, "no such device; `ip link` lists those there are")
         try:
-            device = cls(port, links, link)
+            device = cls(port, links)
         except OSError as error:
             await _delete(port, links)
-            raise PortError("name", port.name, f"cannot open a packet socket ({error.strerror}); it takes CAP_NET_RAW") from None
+            right = f"cannot open a packet socket ({error.strerror}); it takes CAP_NET_RAW"
+            raise PortError("name", port.name, right) from None
         try:
             await device._attach()
             device._following = await links.follow(port.name, device._on_event)
@@ -105,6 +105,7 @@ class NetDev(LinkedDevice):
     async def _attach(self) -> None:
         """Keep the host's stack off the device, set it up, and take its frames. Raises PortError."""
         await self._links.host_stack.block(self.name)
+        self._original = await in_thread(read, self.name)
         link = await in_thread(set_up, self.name, self._port, self._original, up=True)
         try:
             await in_thread(self._sock.attach, self.name, link.ifindex)
@@ -170,8 +171,8 @@ async def _delete(port: Port, links: Links, *, spare_used: bool = False) -> None
     link = await links.get(port.name) if port.create else None
     if link is None or link.alias != ALIAS:
         return
-    if not link.carrier:
-        await in_thread(tun.end_persistence, port.name, multi_queue=_multi_queue(port))  # many at a time, unlike netlink
+    if not link.carrier:  # not by netlink: the links thread would delete a hundred one after the other
+        await in_thread(tun.end_persistence, port.name, multi_queue=_multi_queue(port))
     elif not spare_used:
         await links.delete(link.ifindex)
 

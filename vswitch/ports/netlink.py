@@ -2,9 +2,9 @@
 
 Nothing here waits or keeps state. Requests and news are the matter of `watch.py`.
 
-A namespace other than our own is named by its nsid, a number that the kernel keeps for it in ours. By it links there are
-asked about and heard of without entering the namespace and, what counts for guests, without keeping it alive: a socket
-opened in a namespace holds it for as long as it is open.
+A namespace other than our own is named by its nsid, a number that the kernel keeps for it in ours. By it links there
+are asked about and heard of without entering the namespace and, what counts for guests, without keeping it alive: a
+socket opened in a namespace holds it for as long as it is open.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ANY_NSID = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network device at one moment: `up` is the administrator's will, `carrier` whether anybody is at the other end."""
+    """A network device at one moment: `up` is the administrator's will, `carrier` whether anybody is connected."""
 
     name: str
     ifindex: int
@@ -76,8 +76,10 @@ def delete_request(ifindex: int) -> ifinfmsg:
 def change_request(
     ifindex: int, *, alias: str | None = None, namespace: int | None = None, ipv6: bool = True
 ) -> ifinfmsg:
-    """Change a link of our namespace: `namespace` (a descriptor) moves it there; with `ipv6` False the kernel gives it no
-    IPv6 address of its own accord."""
+    """Change a link of our namespace.
+
+    `namespace` (a descriptor) moves it there; with `ipv6` False the kernel gives it no IPv6 address of its own accord.
+    """
     values: dict[str, object] = {"IFLA_IFALIAS": alias, "IFLA_NET_NS_FD": namespace}
     if not ipv6:
         mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_MODE_NONE)]}

@@ -1,8 +1,8 @@
 """Network namespaces: name to descriptor, identity, and running a few calls inside one.
 
 A namespace is a property of a thread, so `inside` changes the calling thread only; whatever is opened in it (a socket,
-/dev/net/tun) stays bound to the namespace for good, can be used from anywhere, and keeps the namespace alive. Entering one
-takes CAP_SYS_ADMIN; without it, `inside` raises PermissionError.
+/dev/net/tun) stays bound to the namespace for good, can be used from anywhere, and keeps the namespace alive. Entering
+one takes CAP_SYS_ADMIN; without it, `inside` raises PermissionError.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ ever gets in. Each frame has a virtio-net header of 10 bytes in front (`PACKET_V
 whole: the kernel cuts up what the device cannot take. The VLAN tag that drivers strip comes beside the frame
 (`PACKET_AUXDATA`). What the host itself sends is not seen, and what we send is neither queued nor shaped by the host.
 
-The socket outlives its device: the kernel takes it off a device that goes, and `attach` puts it onto the one that comes.
+The socket outlives its device: the kernel takes it off a device that goes (and says so once, by ENETDOWN), and `attach`
+puts it onto the one that comes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A mirror of links that says what changed: of our namespace, and of those others that somebody wants to hear of.
 
 All goes by one netlink socket, news and requests, so that an answer stands in line behind the news of everything that
-happened before: when `get` or `change` has returned, those have been told. News from other namespaces come by it as well
-(NETLINK_LISTEN_ALL_NSID), each marked with its nsid; None stands for our own. Only differences are reported: the kernel
-repeats itself a lot.
+happened before: when `get` or `change` has returned, those have been told. News from other namespaces come by it as
+well (NETLINK_LISTEN_ALL_NSID), each marked with its nsid; None stands for our own. Only differences are reported: the
+kernel repeats itself a lot.
 
 The kernel drops messages when the socket's buffer is full (ENOBUFS). Nothing is lost by that: the watch reads all links
 anew, reports what differs, what has gone among it, and asks again what it was asked.
@@ -99,7 +99,11 @@ class LinkWatch:
         """Mirror a namespace, until `unwatch` has been called as often. Raises OSError."""
         self._watched[nsid] += 1
         if self._watched[nsid] == 1:
-            await self._dump(nsid)
+            try:
+                await self._dump(nsid)
+            except OSError:
+                self.unwatch(nsid)
+                raise
 
     def unwatch(self, nsid: int | None) -> None:
         """Undo one `watch`."""
@@ -110,7 +114,7 @@ class LinkWatch:
                 del self.links[key]
 
     async def nsid_of(self, namespace: int) -> int:
-        """The nsid of a namespace other than ours, given by a descriptor; it gets one if it has none. Raises OSError."""
+        """The nsid of another namespace, given by a descriptor; it gets one if it has none. Raises OSError."""
         if (nsid := await self._ask_nsid(namespace)) < 0:
             try:
                 await self._ask(netlink.new_nsid_request(namespace), NLMSG_ERROR)
@@ -175,7 +179,7 @@ class LinkWatch:
             del self._questions[sequence]
 
     def _receive(self) -> None:
-        """Take all there is. What an overrun took away is asked for only then: a full buffer has no room for answers."""
+        """Take all there is; only then ask for what an overrun took away: a full buffer has no room for answers."""
         overrun = False
         while True:
             try:
