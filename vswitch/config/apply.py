@@ -21,6 +21,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol
 
@@ -139,7 +140,8 @@ class _Change:
         outcome = dict(zip(names, results, strict=True))
         opened = {name: result for name, result in outcome.items() if not isinstance(result, BaseException)}
         self._opened |= opened
-        self._on_failure(close_devices, list(opened.values()))
+        # As if stopping: a machine's tap that was found in use was so before us, and is so after.
+        self._on_failure(partial(close_devices, stopping=True), list(opened.values()))
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, PortError):
                 raise result
