@@ -9,6 +9,8 @@ import os
 from libc.string cimport memcpy
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
+from .native cimport memory_allow
+
 cdef class Arena:
     """`size` bytes of body behind the header. Raises OSError when the kernel has no memory to give."""
 
@@ -37,6 +39,7 @@ cdef class Arena:
 
     def __dealloc__(self):
         if self.base != NULL:
+            memory_allow(self.base, ARENA_HEADER + self.size)
             munmap(self.base, ARENA_HEADER + self.size)
         if self.fd > 0:
             os.close(self.fd)

@@ -27,6 +27,8 @@ cdef extern from "native.h" nogil:
     uint64_t mix64(uint64_t a, uint64_t b) noexcept
     void prefetch(const void *p) noexcept
     uint64_t monotonic_ns() noexcept
+    void memory_forbid(const void *p, size_t n) noexcept
+    void memory_allow(const void *p, size_t n) noexcept
 
     int errno
     int EAGAIN, EINTR, EIO, EBADFD, EBADF, ENETDOWN, ENXIO, ENODEV, ENOBUFS, ENOMEM, EMSGSIZE, EINVAL

@@ -3,8 +3,8 @@ from libc.stdint cimport uint32_t
 
 from ..core.context cimport Context
 from ..core.counters cimport PortCounters
-from ..core.frame cimport Burst
-from ..core.native cimport EAGAIN, EINTR, count
+from ..core.frame cimport FRAME_MAX, SCRATCH, VNET_LEN, Burst, Frame
+from ..core.native cimport EAGAIN, EINTR, count, memory_allow, memory_forbid
 from ..core.snapshot cimport PORT_MEMORY, PORT_PACKET, PORT_TAP, Port
 from .memory cimport receive_memory
 from .packet cimport receive_packet
@@ -16,6 +16,7 @@ cdef inline int receive(Context *ctx, Burst *burst, const Port *port) noexcept n
     burst.port = port
     burst.n = 0
     burst.bytes = 0
+    memory_allow(ctx.scratch, SCRATCH)
     if port.kind == PORT_TAP:
         error = receive_tap(ctx, burst, port)
     elif port.kind == PORT_PACKET:
@@ -23,6 +24,7 @@ cdef inline int receive(Context *ctx, Burst *burst, const Port *port) noexcept n
     elif port.kind == PORT_MEMORY:
         error = receive_memory(ctx, burst, port.memory)
     account(ctx, burst)
+    fence(ctx, burst)
     if error == EAGAIN or error == EINTR:
         return 0
     if error:
@@ -36,3 +38,12 @@ cdef inline void account(Context *ctx, const Burst *burst) noexcept nogil:
         count(&counters.rx_bytes, burst.bytes)
         count(&ctx.stats.bursts, 1)
         count(&ctx.stats.frames, burst.n)
+
+cdef inline void fence(Context *ctx, const Burst *burst) noexcept nogil:
+    """For AddressSanitizer: until the next receive, all of scratch that is no frame's is out of bounds."""
+    cdef const Frame *frame
+    cdef uint32_t i
+    memory_forbid(ctx.scratch, SCRATCH)
+    for i in range(burst.n):
+        frame = &burst.frames[i]
+        memory_allow(frame.data - VNET_LEN, VNET_LEN + (frame.len if frame.len < FRAME_MAX else FRAME_MAX))

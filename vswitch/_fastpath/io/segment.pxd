@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 
 from ..core.context cimport TX_QUEUE, Context, TxEntry, charge
 from ..core.frame cimport BOUNCE, SLOT, VNET_LEN, Frame
-from ..core.native cimport count
+from ..core.native cimport count, memory_allow, memory_forbid
 from ..core.snapshot cimport OFFLOAD_CSUM, Port
 from ..core.verdict cimport MALFORMED_GSO
 from .checksum cimport complete_checksum
@@ -42,6 +42,8 @@ cdef inline uint8_t *bounce(Context *ctx, const TxEntry *entry) noexcept nogil:
         transmit(ctx)
     at = ctx.bounce + ctx.bounce_used
     ctx.bounce_used += ROOM
+    memory_forbid(at, ROOM)
+    memory_allow(at, entry.head_len + entry.body_len)
     memcpy(at, entry.head, entry.head_len)
     if entry.body_len:
         memcpy(at + entry.head_len, entry.body, entry.body_len)
@@ -65,6 +67,7 @@ cdef inline void segment(Context *ctx, const Port *port, uint8_t *data, uint32_t
     for i in range(n):
         entry = next_entry(ctx, port)   # a full queue leaves now, before its first block is used again
         block = data - VNET_LEN + SLOT + (i % TX_QUEUE) * BLOCK
+        memory_allow(block, VNET_LEN + info.hdr_len)
         segmenter_next(&segmenter, block + VNET_LEN, &payload, &payload_len)
         vnet_store(block, &header)
         put(entry, block, VNET_LEN + info.hdr_len, payload, payload_len, counted if i == n - 1 else 0)
