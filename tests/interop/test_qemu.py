@@ -105,9 +105,9 @@ class Host:
         """What the switch reports of a port."""
         return next(port for port in self.control("show")["ports"] if port["name"] == name)
 
-    def port_of_machine(self) -> str | None:
-        """The port where the bridge has learned the machine's MAC."""
-        return next((entry["port"] for entry in self.control("fdb", "br0") if entry["mac"] == MAC), None)
+    def port_of(self, mac: str) -> str | None:
+        """The port where the bridge has learned a MAC."""
+        return next((entry["port"] for entry in self.control("fdb", "br0") if entry["mac"] == mac), None)
 
     def is_reached(self) -> bool:
         """Whether the machine answers the container's ping."""
@@ -225,10 +225,26 @@ def test_the_machine_outlives_a_restart_of_the_switch(host: Host) -> None:
 def test_an_announcement_by_rarp_is_learned(host: Host) -> None:
     host.vm.run("ip link set eth0 down")  # the machine itself is silent
     host.control("fdb", "br0", "flush")
-    assert host.port_of_machine() is None
+    assert host.port_of(MAC) is None
     host.vm.qmp("announce-self", initial=50, max=550, rounds=5, step=50)
-    wait_for(lambda: host.port_of_machine() == host.vm.nic, LIMIT_S, "the machine's MAC to be learned")
+    wait_for(lambda: host.port_of(MAC) == host.vm.nic, LIMIT_S, "the machine's MAC to be learned")
     host.vm.run("ip link set eth0 up")
+
+
+def test_a_second_card_is_plugged_in_and_out(host: Host) -> None:
+    tap, mac = host.lab.name("hot"), "52:54:00:76:73:02"
+    host.lab.forget_device(tap)
+    host.control("port", "add", tap, "--bridge", "br0", "--kind", "netdev", "--create", "--queues", "1")
+    host.vm.qmp("netdev_add", type="tap", id="net1", ifname=tap, script="no", downscript="no", vhost=False)
+    host.vm.qmp("device_add", driver="virtio-net-pci", id="nic1", netdev="net1", mac=mac)
+    wait_for(lambda: mac in host.vm.run("ip link"), LIMIT_S, "the machine to find its card")
+    host.vm.run("ip link set eth1 up; arping -q -c 1 -w 1 -I eth1 -U 10.0.0.3 || true")
+    wait_for(lambda: host.port_of(mac) == tap, LIMIT_S, "the card's MAC to be learned")
+    host.vm.qmp("device_del", id="nic1")
+    wait_for(lambda: mac not in host.vm.run("ip link"), LIMIT_S, "the machine to release its card")
+    host.vm.qmp("netdev_del", id="net1")
+    host.control("port", "del", tap)
+    assert not exists(tap)
 
 
 def test_a_connection_outlives_a_live_migration(host: Host) -> None:
@@ -242,7 +258,7 @@ def test_a_connection_outlives_a_live_migration(host: Host) -> None:
         talk = pool.submit(converse, peer, over)
         try:
             old.migrate(uri)
-            wait_for(lambda: host.port_of_machine() == target, LIMIT_S, "the machine's MAC to move")
+            wait_for(lambda: host.port_of(MAC) == target, LIMIT_S, "the machine's MAC to move")
         finally:
             over.set()
         assert talk.result(LIMIT_S) > 1
