@@ -2,7 +2,7 @@
 
 The inlines are the ones that worker.pyx compiles. Not in the wheel.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .core.frame cimport Burst
 from .core.native cimport monotonic_ns
@@ -35,6 +35,14 @@ def step(Worker worker, list ports, uint64_t now_ns):
             total += moved
             moved = _round(w, port)
     return total
+
+
+def byte_at(Worker worker, uint32_t port, int64_t at):
+    """Receive what waits at the port, and read the byte at `at` of the first frame, wherever that is."""
+    cdef WorkerState *w = &worker.state
+    w.ctx.snapshot = w.current[0]
+    receive(&w.ctx, &w.burst, &w.ctx.snapshot.ports[port])
+    return w.burst.frames[0].data[at]
 
 
 def replay(Worker worker, uint32_t port, uint64_t frames):

@@ -10,7 +10,9 @@ cannot take up a snapshot that its publisher believes abandoned.
 
 Polling adapts. A port stays hot for `busy_poll_ns` after its last frame, but only while frames have lately been following
 each other faster than that; without hot ports the worker sleeps. A sleeping worker costs a frame tens of microseconds, a
-spinning one a core.
+spinning one a core. Where others want that core, spinning harms twice: it takes from them, and the scheduler pays it back
+when frames come. So a round that brought nothing and yet took STOLEN_NS, because the worker had been put aside, ends
+spinning for BACKOFF_NS.
 """
 import os
 
@@ -32,6 +34,8 @@ cdef enum:
     EVENTS = 64
     LOOK_NS = 20000
     GAP_CAP = 4                         # gaps longer than this many busy_poll_ns count as that long
+    STOLEN_NS = 200000
+    BACKOFF_NS = 100000000
 
 
 cdef void work(WorkerState *w) noexcept nogil:
@@ -114,7 +118,7 @@ cdef inline bint is_hot(const WorkerState *w, uint64_t tag) noexcept nogil:
     return False
 
 cdef inline bint spinning_pays(const WorkerState *w) noexcept nogil:
-    return w.gap_ns < w.busy_poll_ns
+    return w.gap_ns < w.busy_poll_ns and w.ctx.now_ns >= w.spin_again_ns
 
 cdef inline uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
     """One burst from the port that an event names; returns how many frames. The event may be older than the snapshot."""
@@ -162,6 +166,8 @@ cdef inline void account(WorkerState *w, uint64_t moved) noexcept nogil:
         w.gap_ns = (3 * w.gap_ns + gap) >> 2
         count(&w.stats.busy_ns, now - w.ctx.now_ns)
         w.last_ns = now
+    elif now - w.ctx.now_ns >= STOLEN_NS:
+        w.spin_again_ns = now + BACKOFF_NS
     tick(w, now)
 
 

@@ -52,6 +52,7 @@ cdef inline void send_memory(Context *ctx, const Port *port, PortIo *io) noexcep
                 unsent(ctx, entry, ENOBUFS)
                 continue
             memcpy(room, entry.head, entry.head_len)
-            memcpy(room + entry.head_len, entry.body, entry.body_len)
+            if entry.body_len:          # else there may be no address either
+                memcpy(room + entry.head_len, entry.body, entry.body_len)
             ring_commit(ring, length)
         sent(ctx, port, entry)

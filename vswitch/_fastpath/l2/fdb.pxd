@@ -97,14 +97,20 @@ cdef inline bint fdb_find(const Fdb *fdb, uint64_t key, uint64_t hash, uint32_t 
     return atomic_load64(slot - FDB_WAYS) == key and not fdb_expired(fdb, value[0], now_s)
 
 
-cdef inline void fdb_move(Fdb *fdb, uint64_t key, uint64_t *slot, uint64_t new) noexcept nogil:
-    """The address speaks at another port now: a guest migrated."""
+cdef inline bint fdb_port_full(const Fdb *fdb, uint64_t value, uint32_t port_limit) noexcept nogil:
+    return port_limit and relaxed_load64(&fdb.header.port_learned[value & FDB_PORT_MASK]) >= port_limit
+
+cdef inline void fdb_move(Fdb *fdb, uint64_t key, uint64_t *slot, uint64_t new, uint32_t port_limit) noexcept nogil:
+    """The address speaks at another port now: a guest migrated. If that port is at its limit, nobody knows it any more."""
     cdef uint64_t old
     spin_lock(&fdb.lock)
     old = atomic_load64(slot)
     if slot[-FDB_WAYS] == key and (old ^ new) & FDB_PORT_MASK:
         if old & FDB_STATIC:
             atomic_add64(&fdb.header.static_conflicts, 1)
+        elif fdb_port_full(fdb, new, port_limit):
+            atomic_add64(&fdb.header.limit_hits, 1)
+            fdb_clear(fdb, slot)
         else:
             atomic_store64(slot, new)
             atomic_add64(&fdb.header.moves, 1)
@@ -125,13 +131,12 @@ cdef inline void fdb_learn(Fdb *fdb, uint64_t key, uint64_t hash, uint32_t port,
     if old == new:
         return
     if (old ^ new) & FDB_PORT_MASK:
-        fdb_move(fdb, key, slot, new)
+        fdb_move(fdb, key, slot, new, port_limit)
     elif not old & FDB_STATIC:
         atomic_cas64(slot, old, new)
 
 cdef inline bint fdb_at_limit(const Fdb *fdb, uint64_t value, uint32_t port_limit) noexcept nogil:
-    return (relaxed_load64(&fdb.header.learned) >= fdb.limit
-            or (port_limit and relaxed_load64(&fdb.header.port_learned[value & FDB_PORT_MASK]) >= port_limit))
+    return relaxed_load64(&fdb.header.learned) >= fdb.limit or fdb_port_full(fdb, value, port_limit)
 
 cdef inline void fdb_insert_learned(Fdb *fdb, uint64_t key, uint64_t hash, uint64_t value, uint32_t port_limit,
                                     uint32_t now_s) noexcept nogil:
@@ -201,4 +206,4 @@ cdef inline void fdb_account(Fdb *fdb, uint64_t value, uint64_t change) noexcept
 cdef class ForwardingDatabase:
     cdef Arena arena
     cdef Fdb table
-    cdef uint64_t _sweep(self, uint64_t port, uint64_t vlan, bint dynamic_only, bint expired_only)
+    cdef uint64_t _sweep(self, uint64_t port, uint64_t vlan, bint dynamic_only, bint expired_only, uint32_t now)

@@ -42,7 +42,7 @@ cdef str mac_text(uint64_t number):
     return (number & 0xffffffffffffULL).to_bytes(6, "little").hex(":")
 
 
-cdef uint32_t now_s() noexcept:
+cdef uint32_t clock_s() noexcept:
     return <uint32_t>(monotonic_ns() // 1000000000ULL)
 
 
@@ -71,10 +71,10 @@ cdef class ForwardingDatabase:
     def set_ageing(self, uint32_t seconds):
         self.table.ageing_s = seconds
 
-    def entries(self):
-        """Every entry that has not aged, as a list of FdbRow."""
+    def entries(self, now_s=None):
+        """Every entry that has not aged by `now_s` (CLOCK_MONOTONIC seconds, by default now), as a list of FdbRow."""
         cdef uint64_t bucket, key, value
-        cdef uint32_t now = now_s()
+        cdef uint32_t now = clock_s() if now_s is None else now_s
         cdef int way
         rows = []
         for bucket in range(self.table.mask + 1):
@@ -120,20 +120,20 @@ cdef class ForwardingDatabase:
         """Remove all entries that match; returns how many."""
         cdef uint64_t want_port = FDB_PORT_MASK + 1 if port is None else port
         cdef uint64_t want_vlan = 4096 if vlan is None else vlan
-        return self._sweep(want_port, want_vlan, dynamic_only, False)
+        return self._sweep(want_port, want_vlan, dynamic_only, False, 0)
 
-    def age(self):
-        """Remove what has aged; returns how many."""
+    def age(self, now_s=None):
+        """Remove what has aged by `now_s` (as for entries); returns how many."""
         cdef uint64_t removed
         if not self.table.ageing_s:
             return 0
-        removed = self._sweep(FDB_PORT_MASK + 1, 4096, True, True)
+        removed = self._sweep(FDB_PORT_MASK + 1, 4096, True, True, clock_s() if now_s is None else now_s)
         atomic_add64(&self.table.header.aged, removed)
         return removed
 
-    cdef uint64_t _sweep(self, uint64_t port, uint64_t vlan, bint dynamic_only, bint expired_only):
+    cdef uint64_t _sweep(self, uint64_t port, uint64_t vlan, bint dynamic_only, bint expired_only,
+                         uint32_t now):
         cdef uint64_t bucket, removed = 0
-        cdef uint32_t now = now_s()
         with nogil:
             for bucket in range(self.table.mask + 1):
                 removed += sweep_bucket(&self.table, &self.table.bucket[bucket], port, vlan, dynamic_only,
