@@ -3,7 +3,8 @@
 Opened for no protocol and bound last, so that no frame of another device and no frame from before the options were set
 ever gets in. Each frame has a virtio-net header of 10 bytes in front (`PACKET_VNET_HDR`), so super-frames come and go
 whole: the kernel cuts up what the device cannot take. The VLAN tag that drivers strip comes beside the frame
-(`PACKET_AUXDATA`). What the host itself sends is not seen, and what we send is neither queued nor shaped by the host.
+(`PACKET_AUXDATA`). What the host itself sends is not seen. What we send goes by the device's queueing discipline: past it
+(PACKET_QDISC_BYPASS) the kernel drops a super-frame that the device cannot take, where it would otherwise cut it up.
 
 The socket outlives its device: the kernel takes it off a device that goes (and says so once, by ENETDOWN), and `attach`
 puts it onto the one that comes.
@@ -32,7 +33,6 @@ PACKET_ADD_MEMBERSHIP = 1
 PACKET_STATISTICS = 6
 PACKET_AUXDATA = 8
 PACKET_VNET_HDR = 15
-PACKET_QDISC_BYPASS = 20
 PACKET_IGNORE_OUTGOING = 23
 PACKET_MR_PROMISC = 1
 
@@ -47,7 +47,7 @@ class PacketSocket:
         self._lock = threading.Lock()
         self._drops = 0
         try:
-            for option in (PACKET_VNET_HDR, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, PACKET_QDISC_BYPASS):
+            for option in (PACKET_VNET_HDR, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING):
                 self._sock.setsockopt(SOL_PACKET, option, 1)
             for option in (SO_RCVBUFFORCE, SO_SNDBUFFORCE):
                 self._sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
