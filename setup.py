@@ -31,12 +31,17 @@ DIRECTIVES = {
     "nonecheck": False,
 }
 
-# Stages are inlines in .pxd files: only always_inline makes the whole way of a frame one function.
-MACROS = [("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")]
-
 # Cython emits a copy of every cimported inline into every unit, most of them unused there, and its own loop limits are
 # signed whatever they are compared with.
 WARNINGS = ["-Wall", *map("-Wno-{}".format, ("unused-function", "unused-variable", "unused-but-set-variable", "sign-compare"))]
+
+
+def macros() -> list[tuple[str, str]]:
+    """Stages are inlines in .pxd files: only always_inline makes the whole way of a frame one function.
+
+    Instrumented, that one function would keep the compiler busy for minutes."""
+    inline = "__inline__" if os.environ.get("VSWITCH_SANITIZE") else "__inline__ __attribute__((always_inline))"
+    return [("CYTHON_INLINE", inline)]
 
 
 def compile_flags() -> list[str]:
@@ -61,7 +66,7 @@ def extension(source: Path) -> Extension:
         ".".join(source.with_suffix("").parts),
         [str(source)],
         include_dirs=[str(FASTPATH / "core")],
-        define_macros=MACROS,
+        define_macros=macros(),
         extra_compile_args=WARNINGS + compile_flags(),
         extra_link_args=link_flags(),
         # A changed .pxd makes Cython write its users' .c anew; headers and this file it does not see.
