@@ -185,6 +185,14 @@ def _tuntap(lab: Lab, name: str) -> str:
     return next(line for line in lab.run("ip", "tuntap", "show").stdout.splitlines() if line.startswith(f"{name}:"))
 
 
+async def test_a_tap_of_neither_owner_nor_group_is_open_to_root_only(lab: Lab, opened) -> None:
+    nobodys, of_a_group = lab.name("q"), lab.name("g")
+    await opened(name=nobodys, create=True)
+    await opened(name=of_a_group, create=True, group="0")
+    assert "user 0" in _tuntap(lab, nobodys) and "group" not in _tuntap(lab, nobodys)
+    assert "group 0" in _tuntap(lab, of_a_group) and "user" not in _tuntap(lab, of_a_group)
+
+
 async def test_a_tap_of_many_queues_unless_asked_for_one(lab: Lab, opened) -> None:
     name = lab.name("q")
     await opened(name=name, create=True)

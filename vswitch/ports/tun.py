@@ -18,6 +18,7 @@ from vswitch.dataplane import Offload
 from vswitch.ports.device import PortError
 
 DEVICE = "/dev/net/tun"
+ROOT = 0
 VNET_HDR_LEN = 12  # struct virtio_net_hdr_v1: with num_buffers
 
 # linux/if_tun.h
@@ -124,7 +125,12 @@ def device_namespace(fd: int) -> int | None:
 
 
 def make_persistent(name: str, *, owner: int | None, group: int | None, multi_queue: bool) -> None:
-    """Make a tap that stays when its maker closes it, for another process to open by name. Raises PortError."""
+    """Make a tap that stays when its maker closes it, for another process to open by name. Raises PortError.
+
+    Without `owner` and `group` it is root's: a tap of nobody's the kernel lets anybody open.
+    """
+    if owner is None and group is None:
+        owner = ROOT
     flags = IFF_VNET_HDR | (pytun.IFF_MULTI_QUEUE if multi_queue else 0)
     try:
         queue = _open_queue(name, flags)
