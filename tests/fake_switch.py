@@ -50,7 +50,7 @@ class FakeSwitch:
             bridges=[self._bridge(bridge.name) for bridge in self.config.bridge],
             ports=[_port(number, port) for number, port in enumerate(self.config.port, 1)],
             workers=[
-                WorkerReport(index=0, cpu=1, bursts=12_000, frames=345_678, polls=99_000, sleeps=37, busy_share=0.125)
+                WorkerReport(index=0, bursts=12_000, frames=345_678, polls=99_000, sleeps=37, busy_share=0.125)
             ],
         )  # fmt: skip
 

@@ -82,7 +82,6 @@ def worker_report(index: int, counters: WorkerCounters, now_ns: int) -> WorkerRe
     total_ns = max(now_ns - counters.started_ns, 1)
     return WorkerReport(
         index=index,
-        cpu=None,
         bursts=counters.bursts,
         frames=counters.frames,
         polls=counters.polls,

@@ -49,7 +49,7 @@ class FakeSwitch:
             limit_hits=0,
         )  # fmt: skip
         worker = WorkerReport(
-            index=0, cpu=None, bursts=5, frames=20, polls=50, sleeps=3, busy_share=0.25, busy_s=1.5, total_s=6
+            index=0, bursts=5, frames=20, polls=50, sleeps=3, busy_share=0.25, busy_s=1.5, total_s=6
         )
         return SwitchReport(
             version="0.1.0", cython="3.1.0", pid=1, loop="asyncio", uptime_s=6.0,

@@ -79,9 +79,9 @@ def _flags(port: Json) -> str:
 def workers(rows: list[Json]) -> None:
     """Workers and how busy they have been."""
     table(
-        ("WORKER", "CPU", "BUSY", "FRAMES", "BURSTS", "FRAMES/BURST", "POLLS", "SLEEPS"),
+        ("WORKER", "BUSY", "FRAMES", "BURSTS", "FRAMES/BURST", "POLLS", "SLEEPS"),
         (
-            (w["index"], w["cpu"], f"{w['busy_share']:.1%}", w["frames"], w["bursts"], _ratio(w["frames"], w["bursts"]),
+            (w["index"], f"{w['busy_share']:.1%}", w["frames"], w["bursts"], _ratio(w["frames"], w["bursts"]),
              w["polls"], w["sleeps"])
             for w in rows
         ),

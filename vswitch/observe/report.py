@@ -59,7 +59,6 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """One thread that moves frames."""
 
     index: int
-    cpu: int | None  # the CPU it is pinned to
     bursts: int
     frames: int
     polls: int
