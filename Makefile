@@ -77,7 +77,7 @@ asan: .make/asan
 	@.venv/bin/python -c 'import tomllib; \
 	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' >.make/requires.txt
 	@$(PIP) install --upgrade -r .make/requires.txt wheel
-	@VSWITCH_PROBE=1 $(PIP) install --no-build-isolation --editable .
+	@VSWITCH_PURE=1 $(PIP) install --no-build-isolation --editable .
 	@touch $@
 
 .make/build: .make/venv setup.py $(NATIVE)
@@ -86,7 +86,7 @@ asan: .make/asan
 	@touch $@
 
 .make/test .make/bench: .make/venv
-	@$(PIP) install --no-build-isolation --editable '.[$(@F)]'
+	@VSWITCH_PURE=1 $(PIP) install --no-build-isolation --editable '.[$(@F)]'
 	@touch $@
 
 .make/asan: .make/build $(NATIVE) $(PURE)

@@ -1,9 +1,10 @@
 """Build the fast path: every .pyx below vswitch/_fastpath becomes an extension.
 
-Everything else about the package is in pyproject.toml. Three environment variables choose what is built:
+Everything else about the package is in pyproject.toml. Four environment variables choose what is built:
 
 VSWITCH_PROBE=1                     also the test doors (_probe*.pyx), which a wheel never carries
 VSWITCH_SANITIZE=address,undefined  instrumented and hardly optimised: ``make asan`` builds it beside the tree
+VSWITCH_PURE=1                      no extension: for the editable install of a tree where make builds them in place
 VSWITCH_JOBS=N                      compilers at once (default: the processors this process may use)
 
 Each kind has a build directory of its own, so that nothing of one slips into another.
@@ -81,6 +82,8 @@ def with_probes() -> bool:
 
 def sources() -> list[Path]:
     """Every .pyx to build, the test doors only when asked for."""
+    if os.environ.get("VSWITCH_PURE") == "1":
+        return []
     return [path for path in sorted(FASTPATH.rglob("*.pyx")) if with_probes() or not path.name.startswith("_probe")]
 
 
