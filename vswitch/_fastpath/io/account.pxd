@@ -7,12 +7,20 @@ from ..core.native cimport EAGAIN, EBADF, EBADFD, EIO, EMSGSIZE, ENETDOWN, ENOBU
 from ..core.snapshot cimport Port
 from ..core.verdict cimport EXCEEDS_MTU, PORT_DOWN, TX_ERROR, TX_FULL
 
-cdef inline void sent(Context *ctx, const Port *port, const TxEntry *entry) noexcept nogil:
+cdef struct Tally:
+    # What one call to a port's send has sent: counted once a call, not once a frame.
+    uint64_t frames
+    uint64_t bytes
+
+cdef inline void sent(Tally *tally, const TxEntry *entry) noexcept nogil:
+    tally.frames += entry.counted != 0
+    tally.bytes += entry.counted
+
+cdef inline void settle(Context *ctx, const Port *port, const Tally *tally) noexcept nogil:
     cdef PortCounters *counters = &ctx.counters[port.id]
-    if entry.counted:
-        count(&ctx.origin.delivered, 1)
-        count(&counters.tx_frames, 1)
-        count(&counters.tx_bytes, entry.counted)
+    count(&ctx.origin.delivered, tally.frames)
+    count(&counters.tx_frames, tally.frames)
+    count(&counters.tx_bytes, tally.bytes)
 
 cdef inline void unsent(Context *ctx, const TxEntry *entry, int error) noexcept nogil:
     if entry.counted:

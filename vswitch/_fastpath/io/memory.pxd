@@ -6,7 +6,7 @@ from ..core.context cimport Context, PortIo, TxEntry
 from ..core.frame cimport BURST, BURST_BYTES, FRAME_MAX, FRAME_TAIL, HEADROOM, VNET_LEN, Burst, burst_add
 from ..core.native cimport EAGAIN, ENOBUFS, atomic_store64
 from ..core.snapshot cimport Port
-from .account cimport sent, unsent
+from .account cimport Tally, sent, settle, unsent
 from .ring cimport MemoryPort, Ring, ring_at, ring_commit, ring_reserve
 
 cdef inline int receive_memory(Context *ctx, Burst *burst, MemoryPort *memory) noexcept nogil:
@@ -39,6 +39,7 @@ cdef inline const uint8_t *next_record(MemoryPort *memory, uint64_t *length) noe
 
 cdef inline void send_memory(Context *ctx, const Port *port, PortIo *io) noexcept nogil:
     cdef Ring *ring = &port.memory.tx[ctx.worker]
+    cdef Tally tally = Tally(0, 0)
     cdef uint32_t i
     cdef uint64_t length
     cdef TxEntry *entry
@@ -55,4 +56,5 @@ cdef inline void send_memory(Context *ctx, const Port *port, PortIo *io) noexcep
             if entry.body_len:          # else there may be no address either
                 memcpy(room + entry.head_len, entry.body, entry.body_len)
             ring_commit(ring, length)
-        sent(ctx, port, entry)
+        sent(&tally, entry)
+    settle(ctx, port, &tally)

@@ -13,7 +13,7 @@ from ..core.native cimport (
 )
 from ..core.snapshot cimport Port
 from ..core.wire cimport ETH_MACS, ETH_P_8021Q, VLAN_HLEN
-from .account cimport sent, unsent
+from .account cimport Tally, sent, settle, unsent
 from .vnet cimport VnetHdr, vnet_is_plain, vnet_shift
 
 cdef enum:
@@ -73,6 +73,7 @@ cdef inline void take_message(Burst *burst, uint8_t *at, mmsghdr *message) noexc
 cdef inline void send_packet(Context *ctx, const Port *port, PortIo *io) noexcept nogil:
     cdef mmsghdr messages[BURST]
     cdef iovec parts[BURST][3]
+    cdef Tally tally = Tally(0, 0)
     cdef uint32_t i, done = 0
     cdef int n
     for i in range(io.tx_n):
@@ -84,8 +85,9 @@ cdef inline void send_packet(Context *ctx, const Port *port, PortIo *io) noexcep
             n = 0
             done += 1                   # the first one failed: go on behind it
         for i in range(done, done + <uint32_t>n):
-            sent(ctx, port, &io.tx[i])
+            sent(&tally, &io.tx[i])
         done += <uint32_t>n
+    settle(ctx, port, &tally)
 
 cdef inline void put_message(mmsghdr *message, iovec *parts, const TxEntry *entry) noexcept nogil:
     parts[0].iov_base = <void *>entry.head

@@ -11,7 +11,7 @@ from ..core.frame cimport BURST, BURST_BYTES, FRAME_MAX, FRAME_TAIL, HEADROOM, S
 from ..core.native cimport EAGAIN, errno, iovec, read, write, writev
 from ..core.snapshot cimport Port
 from ..core.uring cimport IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV, uring_queue, uring_run
-from .account cimport sent, unsent
+from .account cimport Tally, sent, settle, unsent
 
 cdef enum:
     BATCH_MIN = 4                       # fewer are not worth a batch
@@ -65,6 +65,7 @@ cdef inline int read_batch(Context *ctx, Burst *burst, uint32_t id, uint32_t bat
 
 cdef inline void send_tap(Context *ctx, const Port *port, PortIo *io) noexcept nogil:
     cdef int results[BURST]
+    cdef Tally tally = Tally(0, 0)
     cdef uint32_t i
     if io.tx_n >= BATCH_MIN and ctx.in_ring[port.id]:
         write_batch(ctx, port, io, results)
@@ -73,9 +74,10 @@ cdef inline void send_tap(Context *ctx, const Port *port, PortIo *io) noexcept n
             results[i] = write_one(port.fds[ctx.worker], &io.tx[i])
     for i in range(io.tx_n):
         if results[i] >= 0:
-            sent(ctx, port, &io.tx[i])
+            sent(&tally, &io.tx[i])
         else:
             unsent(ctx, &io.tx[i], -results[i])
+    settle(ctx, port, &tally)
 
 cdef inline int write_one(int fd, const TxEntry *entry) noexcept nogil:
     """Bytes written, or a negative errno."""
