@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 from vswitch._fastpath import _probe
+from vswitch._fastpath.l2.fdb import ForwardingDatabase
 from vswitch.dataplane import BridgeView, Dataplane, Offload, PortView, VlanMode
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -90,7 +91,16 @@ class Switchboard:
         for name in self.views:
             assert self.counters(name).balance == 0, (name, self.counters(name))
 
+    @property
+    def table(self) -> ForwardingDatabase:
+        """The bridge's own, which can be asked about the board's time."""
+        return self.dataplane._fdbs[self.bridge.id]
+
+    @property
+    def now_s(self) -> int:
+        return self.now_ns // SECOND
+
     def fdb(self) -> dict[tuple[int, str], str]:
         """{(vlan, mac): port name}"""
         names = {view.id: name for name, view in self.views.items()}
-        return {(row.vlan, row.mac): names[row.port] for row in self.dataplane.fdb_entries(0)}
+        return {(row.vlan, row.mac): names[row.port] for row in self.table.entries(self.now_s)}

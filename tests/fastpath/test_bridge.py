@@ -135,6 +135,18 @@ async def test_mac_limit_of_a_port():
     assert (0, station(14)) in board.fdb()
 
 
+async def test_mac_limit_of_a_port_holds_for_stations_that_move_there():
+    """Nobody knows the station then, rather than everybody where it no longer is: frames to it are flooded."""
+    board = await Switchboard.make({"a": {"mac_limit": 1}, "b": {}, "c": {}})
+    board.send("a", HELLO)
+    board.send("b", ethernet(BROADCAST, B))
+    board.send("a", ethernet(BROADCAST, B))
+    assert board.fdb() == {(0, A): "a"}
+    counters = board.dataplane.fdb_counters(0)
+    assert (counters.learned, counters.moves, counters.limit_hits) == (1, 0, 1)
+    assert list(board.send("c", ethernet(B, C))) == ["a", "b"]
+
+
 async def test_mac_limit_of_the_bridge():
     board = await Switchboard.make({"a": {}, "b": {}}, mac_limit=100)
     for n in range(150):
