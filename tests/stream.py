@@ -4,8 +4,8 @@
         ...                                 # what must not disturb it
     assert stream.lost() == []
 
-The rate is a goal: where the machine is busy, the stream falls behind and goes on at its pace rather than catch up, since
-a burst that overruns a queue would be a loss of the test's own making.
+The rate is a goal: where the machine is busy, the stream falls behind and goes on at its pace rather than catch up,
+since a burst that overruns a queue would be a loss of the test's own making.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ LIMIT_S = 10.0
 
 @dataclass(frozen=True)
 class Guest:
-    """A namespace with a device in it whose other end is a port of the switch; `name` is both the device's and the port's."""
+    """A namespace with a device in it, `name`, whose other end is a port of the switch."""
 
     name: str
     netns: str
@@ -73,7 +73,7 @@ class SwitchHost:
         self.file.write_text(self.text())
 
     def start(self) -> None:
-        """Start the daemon on its file and wait until the configuration is in force; give the guests their addresses."""
+        """Start the daemon on its file and wait until the configuration is in force; give guests their addresses."""
         self.write()
         self.daemon = self.lab.start(str(BIN / "vswitchd"), "--config", str(self.file), netns=self.netns)
         control = self.run_dir / "control.sock"

@@ -1,8 +1,8 @@
 """Frames and streams on real devices, byte by byte.
 
-A `Wire` is a packet socket on a device, at the guest's end of a port or on the cable between two hosts. It sends what it
-is given and returns what comes in by the device, never what leaves by it. The kernel takes the outer VLAN tag off every
-frame before a packet socket sees it and says so beside it; `Wire` puts it back, so that a frame reads as it was on the
+A `Wire` is a packet socket on a device, at the guest's end of a port or on the cable between two hosts. It sends what
+it is given and returns what comes in by the device, never what leaves by it. The kernel takes the outer VLAN tag off a
+frame before a packet socket sees it, and says so beside it; `Wire` puts it back, so that a frame reads as it was on the
 wire.
 
 To see that a frame does *not* arrive, send another one behind it and read until that: `Wire.until`. One worker, one

@@ -97,7 +97,10 @@ def signals(host: SwitchHost) -> None:
         wait_for(lambda: host.daemon.text() != before, LIMIT_S, "the daemon to have read its file")
 
 
-@pytest.mark.parametrize("change", [port_commands, files, refusals, bridges, signals], ids=lambda change: change.__name__)
+CHANGES = [port_commands, files, refusals, bridges, signals]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 @pytest.mark.parametrize("kind", ["tap", "netdev"])
 def test_what_does_not_change_loses_no_frame(host: SwitchHost, kind: str, change: Callable[[SwitchHost], None]) -> None:
     ends = [host.guest(f"g{i}") if kind == "tap" else cable(host, f"g{i}") for i in range(2)]

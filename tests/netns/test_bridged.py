@@ -196,7 +196,7 @@ def test_the_cable_is_pulled_and_put_back(site: Site) -> None:
     host, nic = site.hosts["A"], site.nics["A"]
     site.lab.ip("link", "set", site.nics["B"], "down", netns=site.netns["B"])
     host.wait_for_state(nic, "no carrier")
-    wait_for(lambda: host.port_of(site.wires["b10"].mac, 10) is None, LIMIT_S, "what was behind the NIC to be forgotten")
+    wait_for(lambda: host.port_of(site.wires["b10"].mac, 10) is None, LIMIT_S, "what was behind it to be forgotten")
     assert site.lab.ping(site.address("a10b"), netns=site.netns["a10"], limit_s=LIMIT_S)
     site.lab.ip("link", "set", site.nics["B"], "up", netns=site.netns["B"])
     host.wait_for_state(nic, "up")

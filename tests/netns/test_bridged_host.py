@@ -53,9 +53,9 @@ class Move:
     def script(self, name: str) -> str:
         """A script of the document, with our names."""
         (text,) = re.findall(rf"`/usr/local/sbin/{name}`:\n\n```sh\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-        for theirs, ours in (("eth0", self.nic), ("host0", self.tap), ("/etc/vswitch/vswitch.toml", str(self.host.file))):
-            assert theirs in text or name == "host-to-nic"
-            text = text.replace(theirs, ours)
+        ours = {"eth0": self.nic, "host0": self.tap, "/etc/vswitch/vswitch.toml": str(self.host.file)}
+        for theirs, name in ours.items():
+            text = text.replace(theirs, name)
         return text
 
     def run(self, name: str) -> None:
