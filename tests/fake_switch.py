@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vswitch import __version__
+from vswitch.api.control import Edit
 from vswitch.api.server import ControlServer
 from vswitch.config import plan
 from vswitch.config.errors import ApplyError
@@ -31,8 +32,8 @@ class FakeSwitch:
         self.generation = 1
         self.sources: list[str] = []
 
-    async def apply(self, config: Config, *, source: str, dry_run: bool = False) -> list[str]:
-        await asyncio.sleep(0)
+    async def change(self, edit: Edit, *, source: str, dry_run: bool = False) -> list[str]:
+        config = edit(self.config)
         for port in config.port:
             if port.name in self.missing:
                 raise ApplyError([f"{source}: port {port.name}: no such device; right: an existing one"])

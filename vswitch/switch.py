@@ -1,8 +1,9 @@
 """The running switch: the configuration in force, its devices, and the one door by which either changes.
 
-Whatever wants a change (the file at start and at SIGHUP, the API, every command) hands a whole `Config` to `apply`,
-which checks it, plans the way there and goes it, all or nothing. Changes are made one at a time, and a change under
-way is finished even if whoever asked for it has hung up.
+Whatever wants a change says what the whole `Config` should be: the file at start and at SIGHUP by `apply`, a command
+by an edit of the configuration in force, to `change`. It is checked, the way there is planned and gone, all or nothing.
+Changes are made one at a time, edits included, so none undoes another's. A change under way is finished even if whoever
+asked for it has hung up; what still waits when the switch stops is refused.
 
 A configuration that names a device that is not there is refused at start and by `apply`. A device that vanishes later
 leaves its port missing: that, and whatever else devices do of their own accord, is `caretaker`'s business.
@@ -34,6 +35,7 @@ from .ports import Device, Links, open_device
 log = logging.getLogger("vswitch")
 
 OpenDevice = Callable[[Port, int, Links, Dataplane], Awaitable[Device]]
+Edit = Callable[[Config], Config]
 T = TypeVar("T")
 
 
@@ -54,6 +56,7 @@ class Switch:
         self._generation = 0
         self._applied_at = 0.0
         self._apply_failed = False
+        self._stopping = False
 
     # Life
 
@@ -65,6 +68,7 @@ class Switch:
 
     async def stop(self) -> None:
         """Withdraw everything from the workers and close all devices. Harmless if nothing was started."""
+        self._stopping = True
         await self._caretaker.stop()
         async with self._lock:
             devices = self._applier.picture.devices.values()
@@ -84,18 +88,27 @@ class Switch:
         With `dry_run` only the plan. Raises ConfigError if the configuration is wrong in itself, ApplyError if it
         cannot be had on this machine or not without a restart; `source` names it in their lines.
         """
-        return await self._finished(self._apply(config, source, dry_run))
+        return await self.change(lambda _: config, source=source, dry_run=dry_run)
 
-    async def _apply(self, config: Config, source: str, dry_run: bool) -> list[str]:
+    async def change(self, edit: Edit, *, source: str, dry_run: bool = False) -> list[str]:
+        """`apply` what `edit` makes of the configuration in force when its turn comes. Also raises what `edit` does."""
+        return await self._finished(self._change(edit, source, dry_run))
+
+    async def _change(self, edit: Edit, source: str, dry_run: bool) -> list[str]:
         async with self._lock:
-            config = check.checked(config, source)
+            if self._stopping:
+                raise ApplyError([f"{source}: the switch is stopping"])
+            config = check.checked(edit(self.config), source)
             plan = diff(self.config, config)
             if plan.restart:
                 raise ApplyError(f"{source}: {line}" for line in plan.restart)
             if dry_run:
                 return plan.lines
-            self._apply_failed = True
-            await self._applier.apply(config, plan, source)
+            try:
+                await self._applier.apply(config, plan, source)
+            except BaseException:
+                self._apply_failed = True
+                raise
             self._in_force(source, plan.lines)
             return plan.lines
 

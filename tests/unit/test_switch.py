@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -111,6 +112,23 @@ async def test_a_failed_attempt_shows(world: World):
     assert not world.switch.show().apply_failed
 
 
+async def test_an_attempt_under_way_has_not_failed(world: World):
+    opening, go_on = asyncio.Event(), asyncio.Event()
+    open_device = world.machine.open_device
+
+    async def slowly(port: Port, *rest: object) -> object:
+        opening.set()
+        await go_on.wait()
+        return await open_device(port, *rest)
+
+    world.switch._open_device = slowly
+    asked = asyncio.create_task(world.switch.apply(edit.add_port(CONFIG, Port(name="b", kind="tap")), source="control"))
+    await opening.wait()
+    assert not world.switch.show().apply_failed
+    go_on.set()
+    await asked
+
+
 async def test_a_change_outlives_who_asked_for_it(world: World):
     asked = asyncio.create_task(world.switch.apply(Config(), source="control"))
     await asyncio.sleep(0)
@@ -124,6 +142,25 @@ async def test_changes_are_made_one_at_a_time(world: World):
     await asyncio.gather(*(world.switch.apply(config, source="control") for config in wanted))
     assert world.switch.config == wanted[-1]
     assert sorted(device.name for device in world.machine.open) == ["a", "nic", "p4"]
+
+
+async def test_an_edit_is_of_the_configuration_of_its_turn(world: World):
+    names = [f"p{number}" for number in range(5)]
+    file = replace(CONFIG, bridge=(*CONFIG.bridge, Bridge(name="br1")))
+    edits = [partial(edit.add_port, port=Port(name=name, kind="tap")) for name in names]
+    await asyncio.gather(
+        world.switch.apply(file, source="f.toml"), *(world.switch.change(change, source="control") for change in edits)
+    )
+    assert world.switch.config.find_bridge("br1")
+    assert {port.name for port in world.switch.config.port} == {"a", "nic", *names}
+
+
+async def test_what_waits_when_the_switch_stops_is_refused(world: World):
+    asked = [asyncio.create_task(world.switch.apply(CONFIG, source=f"{number}")) for number in range(3)]
+    await asyncio.sleep(0)
+    await world.switch.stop()
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    assert [str(error) for error in done[1:]] == ["1: the switch is stopping", "2: the switch is stopping"]
 
 
 async def test_followers_hear_of_every_configuration(world: World):

@@ -1,16 +1,13 @@
 """What the API needs of the switch, and the one way in which it changes it.
 
 `Control` is the part of `vswitch.switch.Switch` that requests use, written down so that the API can be read and
-tested without a switch. `Call` is one request on its way: where it goes, what it carries, and `change`, which turns
-an edit of the configuration into an apply. Edits are made one at a time and from the configuration in force at that
-moment, or two administrators would each undo what the other has just done.
+tested without a switch. `Call` is one request on its way: where it goes and what it carries.
 
 Everything here runs on the daemon's event loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,8 +28,8 @@ class Control(Protocol):
     def config(self) -> Config:
         """The configuration in force."""
 
-    async def apply(self, config: Config, *, source: str, dry_run: bool = False) -> list[str]:
-        """Bring the configuration about, all or nothing; the plan, one line a change."""
+    async def change(self, edit: Edit, *, source: str, dry_run: bool = False) -> list[str]:
+        """Apply what `edit` makes of the configuration in force, all or nothing; the plan, one line a change."""
 
     def show(self) -> SwitchReport: ...
 
@@ -52,16 +49,13 @@ class Call:
     """One request: `path` holds the parts named in the route, `query` and `body` the structs that it declares."""
 
     switch: Control
-    turn: asyncio.Lock
     path: Mapping[str, str]
     query: Any
     body: Any
 
     async def change(self, edit: Edit, source: str = RUN_TIME_SOURCE, dry_run: bool = False) -> Changes:
         """Apply what `edit` makes of the configuration in force. ConfigError or ApplyError: nothing changed."""
-        async with self.turn:
-            wanted = edit(self.switch.config)
-            return Changes(await self.switch.apply(wanted, source=source, dry_run=dry_run), dry_run)
+        return Changes(await self.switch.change(edit, source=source, dry_run=dry_run), dry_run)
 
     def bridge(self, name: str) -> Bridge:
         """The configured bridge, or 404."""

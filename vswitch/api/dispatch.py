@@ -39,27 +39,26 @@ def application(switch: Control, group: Callable[[], str]) -> web.Application:
     switch with them.
     """
     app = web.Application(client_max_size=MAX_BODY)
-    turn = asyncio.Lock()
     document = openapi.document(ROUTES)
 
     async def describe(_: web.Request) -> web.Response:
         return _json(200, document)
 
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, _guarded(_endpoint(route, switch, turn), group))
+        app.router.add_route(route.method, route.path, _guarded(_endpoint(route, switch), group))
     app.router.add_get("/openapi.json", _guarded(describe, group))
     app.router.add_route("*", "/{anywhere:.*}", _guarded(_nowhere, group))
     return app
 
 
-def _endpoint(route: Route, switch: Control, turn: asyncio.Lock) -> Endpoint:
+def _endpoint(route: Route, switch: Control) -> Endpoint:
     decode = None if route.body is None else msgspec.json.Decoder(route.body).decode
 
     async def endpoint(request: web.Request) -> web.Response:
         raw = await _body(request)
         query = msgspec.convert(dict(request.query), route.query, strict=False)
         body = None if decode is None else decode(raw)
-        return _json(200, await route.handler(Call(switch, turn, request.match_info, query, body)))
+        return _json(200, await route.handler(Call(switch, request.match_info, query, body)))
 
     return endpoint
 

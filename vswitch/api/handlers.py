@@ -1,7 +1,7 @@
 """What each route does: read a report, or name the edit of the configuration that the request means.
 
 No handler changes the switch itself. Those that change anything hand `Call.change` a pure function from one
-configuration to the next; the diff, the doing and the rolling back are `Switch.apply`'s. The one exception is
+configuration to the next; the diff, the doing and the rolling back are `Switch.change`'s. The one exception is
 forgetting learned MACs, which are no configuration.
 """
 

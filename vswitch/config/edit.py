@@ -1,4 +1,4 @@
-"""Run-time commands as pure functions: an old configuration in, a new one out, for `Switch.apply` to bring about.
+"""Run-time commands as pure functions: an old configuration in, a new one out, for `Switch.change` to bring about.
 
 `vswitchctl bridge add`, `brctl addif` or `vconfig add` change nothing themselves. Each builds the configuration
 that the administrator means, and the switch goes there by the one way it knows: the diff of two configurations. A
