@@ -249,8 +249,18 @@ async def test_no_address_of_the_host_on_a_machines_tap(lab: Lab, opened) -> Non
 async def test_refusals_say_what_is_wrong_and_leave_nothing(
     lab: Lab, guest: Guest, links: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mastered, _ = lab.veth("m", "mf")
+    lab.bridge("kb", mastered)
+    tunnel = lab.name("l3")
+    lab.ip("tuntap", "add", "dev", tunnel, "mode", "tun")
+    lab.on_close(lab.ip, "link", "del", tunnel)
     cases = [
         (dict(name=lab.name("t")), "name", "no such device"),
+        (dict(name=mastered), "name", f"`ip link set {mastered} nomaster`"),
+        (dict(name="lo"), "name", "not an Ethernet device"),
+        (dict(name=tunnel), "name", "not an Ethernet device"),
+        (dict(name=lab.name("t"), create=True, owner="99999999999"), "owner", "at most 2147483647"),
+        (dict(name=lab.name("t"), create=True, group="a\0b"), "group", "no such group"),
         (dict(name=guest.near, mtu=1 << 20), "mtu", "refuses that"),
         (dict(name=guest.near, create=True), "create", "not a tap"),
         (dict(name=lab.name("t"), create=True, owner="no-such-user"), "owner", "no such user"),

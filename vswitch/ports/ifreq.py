@@ -13,12 +13,12 @@ import struct
 from typing import TYPE_CHECKING
 
 from vswitch.ports.device import PortError
-from vswitch.ports.netlink import Link
+from vswitch.ports.netlink import ARPHRD_ETHER, Link
 
 if TYPE_CHECKING:
     from vswitch.config.model import Port
 
-# linux/sockios.h, linux/if.h, linux/if_arp.h
+# linux/sockios.h, linux/if.h
 SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
 SIOCGIFMTU = 0x8921
@@ -28,7 +28,6 @@ SIOCGIFHWADDR = 0x8927
 SIOCGIFINDEX = 0x8933
 IFF_UP = 0x1
 IFF_RUNNING = 0x40
-ARPHRD_ETHER = 1
 
 
 class Interface:

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import grp
 import pwd
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vswitch.dataplane import Offload
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from vswitch.config.model import Port
 
 ALIAS = "made by vswitch"
+MAX_ID = 2**31 - 1  # of a user or group: what fcntl.ioctl takes
 GONE = "there is no device of that name; the port takes the next one"
 
 
@@ -62,8 +64,6 @@ class NetDev(LinkedDevice):
         """Find or make the device and take its frames. Raises PortError, and then leaves nothing behind."""
         if port.create:
             await _create(port, links)
-        elif await links.get(port.name) is None:
-            raise PortError("name", port.name, "no such device; `ip link` lists those there are")
         try:
             device = cls(port, links)
         except OSError as error:
@@ -104,6 +104,7 @@ class NetDev(LinkedDevice):
 
     async def _attach(self) -> None:
         """Keep the host's stack off the device, set it up, and take its frames. Raises PortError."""
+        _refuse_unfit(self.name, await self._links.get(self.name))
         await self._links.host_stack.block(self.name)
         self._original = await in_thread(read, self.name)
         link = await in_thread(set_up, self.name, self._port, self._original, up=True)
@@ -139,6 +140,16 @@ class NetDev(LinkedDevice):
                     self.spoil(str(error))
             else:
                 self._catch_up()
+
+
+def _refuse_unfit(name: str, link: Link | None) -> None:
+    if link is None:
+        raise PortError("name", name, "no such device; `ip link` lists those there are")
+    if not link.ethernet:
+        raise PortError("name", name, "not an Ethernet device, so no port of a switch")
+    if link.master:
+        right = f"in use: it is a port of a bridge or bond of the kernel; `ip link set {name} nomaster` frees it"
+        raise PortError("name", name, right)
 
 
 def _offloads(port: Port) -> Offload:
@@ -182,18 +193,18 @@ def _multi_queue(port: Port) -> bool:
 
 
 def _user(owner: str | None) -> int | None:
-    if owner is None or owner.isdecimal():
-        return int(owner) if owner else None
-    try:
-        return pwd.getpwnam(owner).pw_uid
-    except KeyError:
-        raise PortError("owner", owner, "no such user; a name or a number of one") from None
+    return None if owner is None else _id("owner", owner, "user", lambda: pwd.getpwnam(owner).pw_uid)
 
 
 def _group(group: str | None) -> int | None:
-    if group is None or group.isdecimal():
-        return int(group) if group else None
+    return None if group is None else _id("group", group, "group", lambda: grp.getgrnam(group).gr_gid)
+
+
+def _id(key: str, text: str, what: str, look_up: Callable[[], int]) -> int:
     try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise PortError("group", group, "no such group; a name or a number of one") from None
+        number = int(text) if text.isdecimal() else look_up()
+    except (KeyError, ValueError):  # ValueError: a NUL
+        raise PortError(key, text, f"no such {what}; a name or a number of one") from None
+    if number > MAX_ID:
+        raise PortError(key, text, f"a {what}'s number is at most {MAX_ID}")
+    return number

@@ -24,6 +24,7 @@ NETLINK_LISTEN_ALL_NSID = 8
 RTMGRP_NSID = 1 << 27
 #: Room for the news of hundreds of links made at once.
 BUFFER_BYTES = 4 << 20
+ARPHRD_ETHER = 1  # linux/if_arp.h
 ADDR_GEN_MODE_NONE = 1  # linux/if_link.h: IN6_ADDR_GEN_MODE_NONE
 ANY_NSID = 0xFFFFFFFF
 
@@ -40,6 +41,8 @@ class Link:
     mac: str | None
     alias: str | None = None
     kind: str | None = None  # as `ip -d link` names it: veth, tun, bridge ...; None: a NIC
+    ethernet: bool = True  # its frames have Ethernet headers; not so: loopback, tunnels of layer 3
+    master: int = 0  # the ifindex of the kernel bridge, bond or the like that it belongs to
 
 
 def parse_link(message: ifinfmsg) -> Link:
@@ -55,6 +58,8 @@ def parse_link(message: ifinfmsg) -> Link:
         mac=message.get("address"),
         alias=message.get("ifalias"),
         kind=info.get("kind") if info else None,
+        ethernet=message["ifi_type"] == ARPHRD_ETHER,
+        master=message.get("master") or 0,
     )
 
 
