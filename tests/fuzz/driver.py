@@ -91,7 +91,7 @@ class Fuzzer:
             "isolated": rng.random() < 0.2,
             "hairpin": rng.random() < 0.2,
             "mac_limit": rng.choice((0, 0, 1, 10)),
-            "storm": (0, 0, 0) if rng.random() < 0.8 else tuple(rng.choice((0, 1000, 10**9)) for _ in range(3)),
+            "storm": (0, 0, 0) if rng.random() < 0.8 else tuple(rng.choice((0, 10, 1000, 10**9)) for _ in range(3)),
         }
 
     def _vlan(self) -> VlanMode:

@@ -30,10 +30,11 @@ vlans = st.sampled_from([0, 10, 20])
 
 
 class ForwardingDatabaseMachine(RuleBasedStateMachine):
-    @initialize(limit=st.integers(2, 12), ageing_s=st.sampled_from([0, 3, 10]))
-    def start(self, limit: int, ageing_s: int) -> None:
+    @initialize(limit=st.integers(2, 12), ageing_s=st.sampled_from([0, 3, 10]),
+                ports=st.fixed_dictionaries(dict.fromkeys(PORTS, st.fixed_dictionaries({"mac_limit": st.integers(0, 2)}))))
+    def start(self, limit: int, ageing_s: int, ports: dict[str, dict]) -> None:
         self.runner = asyncio.Runner()
-        self.board = self.runner.run(Switchboard.make({name: {} for name in PORTS}, mac_limit=limit, ageing_s=ageing_s))
+        self.board = self.runner.run(Switchboard.make(ports, mac_limit=limit, ageing_s=ageing_s))
         self.model = Bridge(self.board.views, Table(limit, ageing_s), self.board.now_s)
 
     def teardown(self) -> None:

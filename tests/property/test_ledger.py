@@ -37,7 +37,7 @@ port_fields = st.fixed_dictionaries({
     "up": st.sampled_from([True] * 7 + [False]),
     "isolated": st.booleans(),
     "hairpin": st.sampled_from([False, False, True]),
-    "mac_limit": st.sampled_from([0, 0, 1]),
+    "mac_limit": st.sampled_from([0, 1, 2]),
     "storm": st.one_of(st.just((0, 0, 0)), st.tuples(*[st.sampled_from([0, 1, 20])] * 3)),
 })
 
@@ -47,9 +47,10 @@ destinations = st.one_of(addresses, st.sampled_from([b"\xff" * 6, bytes.fromhex(
 sources = st.one_of(addresses, addresses, addresses, st.sampled_from([bytes(6), b"\xff" * 6]))
 tags = st.builds(tag, st.sampled_from([0, 1, 10, 20, 4094, 4095]), st.integers(0, 15),
                  st.sampled_from([0x8100, 0x8100, 0x88A8]))
+lengths = st.one_of(st.sampled_from([60, 61, 100, 101]), st.integers(0, 120))     # an MTU, and one more
 frames = st.one_of(
     st.builds(lambda dst, src, outer, length: dst + src + b"".join(outer) + b"\x88\xb5" + bytes(range(length)),
-              destinations, sources, st.lists(tags, max_size=2), st.integers(0, 120)),
+              destinations, sources, st.lists(tags, max_size=2), lengths),
     st.binary(max_size=40),
 )
 bursts = st.tuples(st.just("send"), st.sampled_from(PORTS), st.lists(frames, min_size=1, max_size=8))
