@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import pwd
 import select
@@ -154,6 +155,23 @@ async def test_adjusting_goes_back_to_what_the_device_had(guest: Guest, opened) 
     assert (port.mtu, port.mac, port.offloads) == (1280, "02:00:00:00:00:cc", Offload(0))
     await port.adjust(Port(name=guest.near, kind="netdev"))
     assert (port.mtu, port.mac) == (1500, mac) and Offload.TSO4 in port.offloads
+
+
+async def test_the_host_gets_its_device_back_as_it_was(lab: Lab, guest: Guest, links: Links) -> None:
+    def link() -> tuple[str, int]:
+        (shown,) = json.loads(lab.ip("-j", "link", "show", guest.near))
+        return shown["address"], shown["mtu"]
+
+    before = link()
+    port = Port(name=guest.near, kind="netdev", mtu=1280, mac="02:00:00:00:00:cc")
+    device = await open_device(port, 1, links)
+    assert link() == ("02:00:00:00:00:cc", 1280)
+    await device.close()
+    assert link() == before
+    device = await open_device(Port(name=guest.near, kind="netdev"), 1, links)
+    lab.ip("link", "set", guest.near, "mtu", "1400")
+    await device.close()
+    assert link() == (before[0], 1400)
 
 
 async def test_what_the_kernel_drops_before_we_read_is_counted_once(guest: Guest, opened) -> None:

@@ -7,10 +7,13 @@ for the kernel's link lock: use it in a thread of the pool.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import socket
 import struct
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from vswitch.ports.device import PortError
 from vswitch.ports.netlink import ARPHRD_ETHER, Link
@@ -115,3 +118,11 @@ def set_up(name: str, port: Port, original: Link, *, up: bool = False) -> Link:
             with contextlib.suppress(OSError):
                 device.mac, device.mtu = old.mac, old.mtu
             raise PortError(key, value, f"{name} refuses that: {error.strerror}") from None
+
+
+def give_back(name: str, port: Port, original: Link) -> None:
+    """Take back the MAC and MTU that the port asked for, and leave what others have changed since. Raises PortError."""
+    now = read(name)
+    mac, mtu = original.mac if port.mac else now.mac, original.mtu if port.mtu else now.mtu
+    bare = msgspec.structs.replace(port, mac=None, mtu=None)
+    set_up(name, bare, dataclasses.replace(now, mac=mac, mtu=mtu))

@@ -27,7 +27,7 @@ from vswitch.dataplane import Offload
 from vswitch.ports import tun
 from vswitch.ports.device import PortError
 from vswitch.ports.follow import LinkedDevice
-from vswitch.ports.ifreq import read, set_up
+from vswitch.ports.ifreq import give_back, read, set_up
 from vswitch.ports.links import Links
 from vswitch.ports.netlink import Link
 from vswitch.ports.packet import PacketSocket, packet_offloads
@@ -96,9 +96,12 @@ class NetDev(LinkedDevice):
         self._port, self.offloads = port, _offloads(port)
 
     async def close(self, *, stopping: bool = False) -> None:
-        """Give the device back to the host, or delete it if we made it, unless we are stopping and it is in use."""
+        """Give the device back to the host as it was, or delete it if we made it, unless we are stopping and it is in use."""
         await self._stop_following()
         await in_thread(self._sock.close)
+        if self._attached and not self._port.create:
+            with contextlib.suppress(PortError):  # it has just gone
+                await in_thread(give_back, self.name, self._port, self._original)
         await self._links.host_stack.release(self.name)
         await _delete(self._port, self._links, spare_used=stopping)
 
