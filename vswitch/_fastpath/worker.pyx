@@ -22,12 +22,13 @@ from libc.string cimport memset
 from .core.arena cimport Arena
 from .core.counters cimport MAX_PORTS, PortCounters
 from .core.context cimport PortIo, StormMeter
-from .core.frame cimport BOUNCE, BURST, SCRATCH
+from .core.frame cimport BURST, SCRATCH
 from .core.native cimport *
 from .core.snapshot cimport PORT_MEMORY, PORT_NONE, Port, Snapshot, SnapshotOwner
 from .core.uring cimport uring_close, uring_file, uring_open
 from .core.verdict import DROP_REASONS
 from .io.receive cimport receive
+from .io.segment cimport BOUNCE
 from .pipeline cimport pipeline
 
 cdef enum:
@@ -120,7 +121,7 @@ cdef inline bint is_hot(const WorkerState *w, uint64_t tag) noexcept nogil:
 cdef inline bint spinning_pays(const WorkerState *w) noexcept nogil:
     return w.gap_ns < w.busy_poll_ns and w.ctx.now_ns >= w.spin_again_ns
 
-cdef inline uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
+cdef uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
     """One burst from the port that an event names; returns how many frames. The event may be older than the snapshot."""
     cdef uint32_t id = tag & 0xffffffffULL
     cdef int fd = <int>(tag >> 32)

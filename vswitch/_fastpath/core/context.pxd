@@ -26,6 +26,7 @@ cdef struct TxEntry:
 cdef struct PortIo:
     # A worker's own state of one port.
     uint32_t tx_n                       # entries waiting for transmit
+    bint dirty                          # is in the context's list of ports to transmit to
     uint32_t rx_batch                   # frames to ask for at once (io/tap.pxd, io/packet.pxd)
     TxEntry tx[TX_QUEUE]
 
@@ -45,8 +46,7 @@ cdef struct Context:
     uint32_t n_dirty
     uint16_t dirty[MAX_PORTS]           # ports with entries waiting
     uint8_t *scratch                    # the burst's memory
-    uint8_t *bounce                     # BOUNCE bytes, where super-frames are cut up for ports that cannot take them
-    uint32_t bounce_used
+    uint8_t *bounce                     # BOUNCE bytes, where a super-frame is cut up for a port that cannot take it
     uring ring                          # for batches of tap frames
     uint8_t in_ring[MAX_PORTS]          # port ids whose tap queue the ring knows; written by the control side
 

@@ -21,7 +21,6 @@ cdef enum:
     # Room for one frame; an odd number of cache lines, so that the heads of a burst spread over the cache's sets.
     SLOT = HEADROOM + FRAME_MAX + FRAME_TAIL
     SCRATCH = BURST * SLOT
-    BOUNCE = 4 * SLOT
 
     FRAME_TAGGED = 1                    # an 802.1Q tag lies in place, at data + 12
     FRAME_HAS_TAG = 2                   # ... or the kernel took it off (`aux`); its VID may be 0

@@ -3,7 +3,7 @@
 The books: a frame that leaves through n ports was copied n - 1 times, and each copy is delivered or dropped by itself,
 charged to the port that the frame came from.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from ..core.context cimport Context, charge, drop
 from ..core.frame cimport FRAME_FLOOD, Burst, Frame
@@ -45,33 +45,29 @@ cdef inline uint8_t unicast(Context *ctx, const Port *source, const Port *port, 
 
 cdef inline void flood(Context *ctx, const Port *source, Frame *frame) noexcept nogil:
     cdef const Bridge *bridge = source.bridge
-    cdef uint32_t copies, i
+    cdef uint32_t copies = 0, first = 0, members = 0, i, id
     cdef uint8_t verdict = storm_verdict(ctx, source, frame)
     if verdict:
         drop(ctx, frame, verdict)
         return
-    copies = flood_to(ctx, source, frame, bridge.transparent, bridge.n_transparent)
     if bridge.rows != NULL:
-        i = bridge.rows[frame.vid]
-        copies += flood_to(ctx, source, frame, bridge.members + i, bridge.rows[frame.vid + 1] - i)
+        first = bridge.rows[frame.vid]
+        members = bridge.rows[frame.vid + 1] - first
+    for i in range(bridge.n_transparent + members):
+        id = bridge.transparent[i] if i < bridge.n_transparent else bridge.members[first + i - bridge.n_transparent]
+        copies += flood_to(ctx, source, &ctx.snapshot.ports[id], frame)
     if not copies:
         drop(ctx, frame, NO_DESTINATION)
     else:
         count(&ctx.origin.copied, copies - 1)
 
-cdef inline uint32_t flood_to(Context *ctx, const Port *source, Frame *frame, const uint16_t *ids,
-                              uint32_t n) noexcept nogil:
-    """How many of the ports the frame goes to; a copy too long for its port is one of them, and dropped."""
-    cdef uint32_t i, copies = 0
-    cdef const Port *port
-    for i in range(n):
-        port = &ctx.snapshot.ports[ids[i]]
-        if (not port.flags & PORT_UP or port.flags & source.flags & PORT_ISOLATED
-                or (port.id == source.id and not port.flags & PORT_HAIRPIN)):
-            continue
-        copies += 1
-        if frame.l3_len > port.mtu:
-            charge(ctx, EXCEEDS_MTU)
-        else:
-            enqueue(ctx, port, frame)
-    return copies
+cdef inline bint flood_to(Context *ctx, const Port *source, const Port *port, Frame *frame) noexcept nogil:
+    """Whether the port gets a copy; one too long for it is a copy too, and dropped."""
+    if (not port.flags & PORT_UP or port.flags & source.flags & PORT_ISOLATED
+            or (port.id == source.id and not port.flags & PORT_HAIRPIN)):
+        return False
+    if frame.l3_len > port.mtu:
+        charge(ctx, EXCEEDS_MTU)
+    else:
+        enqueue(ctx, port, frame)
+    return True
