@@ -118,6 +118,12 @@ REFUSALS = [
         '[[bridge]]\nname = "a/b"',
         'bridge[0] ("a/b").name: "a/b": a name has no space, control character, slash, colon or percent sign',
     ),
+    (
+        "line break",
+        '[[bridge]]\nname = "a\\nb"',
+        'bridge[0] ("a\\nb").name: "a\\nb": a name has no space, control character, slash, colon or percent sign',
+    ),
+    ("line break in a key", '"a\\nb" = 1', "a\\nb: unknown section; right: switch, metrics, bridge, port, fdb"),
     ("bridge twice", BRIDGE * 2, 'bridge[1].name: "br0": a name is used once; bridge[0] has it already'),
     ("port twice", MEMORY * 2, 'port[1].name: "m0": a name is used once; port[0] has it already'),
     (

@@ -25,7 +25,12 @@ class Problem:
     def line(self, source: str = "") -> str:
         """The fault as one line; `source` is the file's name, or "" for a run-time command."""
         value = "" if self.value is NO_VALUE else toml_text(self.value)
-        return ": ".join(part for part in (source, self.path, value, self.right) if part)
+        return ": ".join(one_line(part) for part in (source, self.path, value, self.right) if part)
+
+
+def one_line(text: str) -> str:
+    """The text with what would break the line, or a terminal, escaped: a name may be the fault."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class ConfigError(ValueError):
