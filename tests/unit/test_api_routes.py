@@ -43,8 +43,8 @@ class Client:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        async with self._session.request(method, f"http://vswitch{path}", json=body) as reply:
+    async def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, Any]:
+        async with self._session.request(method, f"http://vswitch{path}", json=body, **more) as reply:
             return reply.status, await reply.json()
 
 
@@ -147,6 +147,9 @@ REFUSALS = [
     ("unknown parameter", "GET", "/v1/fdb?brigde=br0", None, 400, "unknown field `brigde`"),
     ("twice on a bridge", "POST", "/v1/bridges/br0/members", {"port": "tapA"}, 400, "already a member of bridge br0"),
     ("a bad MAC", "DELETE", "/v1/fdb?bridge=br0&mac=zz", None, 400, "'zz': a MAC address is"),
+    ("flush of no VLAN", "POST", "/v1/fdb/flush", {"bridge": "br0", "vlan": -1}, 400, "Expected `int` >= 0"),
+    ("flush of a huge one", "POST", "/v1/fdb/flush", {"bridge": "br0", "vlan": 1 << 70}, 400, "Expected `int` <= 4094"),
+    ("MAC of no VLAN", "DELETE", "/v1/fdb?bridge=br0&mac=52:54:00:00:00:09&vlan=4095", None, 400, "`int` <= 4094"),
     ("an unknown MAC", "DELETE", "/v1/fdb?bridge=br0&mac=52:54:00:00:00:09", None, 404, "does not know 52:54"),
     ("no such route", "GET", "/v2/show", None, 404, "GET /v2/show: no such request"),
     ("no such method", "PUT", "/v1/show", None, 404, "PUT /v1/show: no such request; GET /openapi.json lists them"),
@@ -177,9 +180,12 @@ class AnyError:
         return f"an error with {self._words!r}"
 
 
-async def test_what_this_machine_lacks_is_409(call: Client, switch: FakeSwitch) -> None:
+async def test_what_this_machine_lacks_is_409_and_logged(
+    call: Client, switch: FakeSwitch, caplog: pytest.LogCaptureFixture
+) -> None:
     switch.missing = frozenset({"eth9"})
     assert await call("POST", "/v1/bridges/br0/members", {"port": "eth9"}) == (409, AnyError("eth9: no such device"))
+    assert "refused POST /v1/bridges/br0/members: " in caplog.text and "eth9: no such device" in caplog.text
 
 
 async def test_forgetting_and_flushing(call: Client, switch: FakeSwitch) -> None:
@@ -201,6 +207,11 @@ async def test_changes_of_two_clients_do_not_undo_each_other(call: Client, switc
     names = {f"t{i}" for i in range(20)}
     await asyncio.gather(*(call("POST", "/v1/ports", {"name": name, "kind": "tap"}) for name in names))
     assert names <= {port.name for port in switch.config.port}
+
+
+async def test_text_that_is_no_utf_8_is_refused(call: Client) -> None:
+    status, body = await call("POST", "/v1/ports", data=b'{"name": "\xff", "kind": "tap"}')
+    assert status == 400 and "utf-8" in body["error"]
 
 
 async def test_a_fault_of_ours_is_500_without_the_traceback(

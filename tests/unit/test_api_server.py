@@ -170,6 +170,7 @@ def test_only_root_the_daemon_and_the_group_are_let_in() -> None:
     assert refusal(member, group.gr_name) is None
     assert f"right: root or a member of group '{group.gr_name}'" in str(refusal(stranger, group.gr_name))
     assert "group 'nosuchgroup' does not exist" in str(refusal(member, "nosuchgroup"))
+    assert "does not exist" in str(refusal(stranger, "a\0b"))
     assert str(Peer(1, 0, frozenset())) == "user root (uid 0)"
 
 

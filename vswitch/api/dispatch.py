@@ -110,8 +110,9 @@ def _refusal(request: web.Request, error: Exception) -> Refused:
         case ConfigError():
             return _with_problems(400, error.problems)
         case ApplyError():
+            log.warning("refused %s %s: %s", request.method, request.path, "; ".join(error.problems))
             return _with_problems(409, error.problems)
-        case msgspec.MsgspecError():
+        case msgspec.MsgspecError() | UnicodeDecodeError():
             return Refused(400, f"{request.method} {request.path}: {error}")
         case web.HTTPRequestEntityTooLarge():
             return Refused(413, f"{request.method} {request.path}: a body has at most {MAX_BODY} bytes")

@@ -62,7 +62,7 @@ def group_id(name: str) -> int | None:
     """The id of a group of this host, or None when it has none of that name."""
     try:
         return grp.getgrnam(name).gr_gid
-    except KeyError:
+    except (KeyError, ValueError):  # ValueError: a NUL
         return None
 
 

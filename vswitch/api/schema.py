@@ -7,13 +7,15 @@ stays as it is, `null` clears it, and whatever the model learns can be changed t
 
 from __future__ import annotations
 
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 
 from ..config.model import Port
+from ..config.text import VLAN_MAX
 
 UNSET = msgspec.UNSET
+FdbVlan = Annotated[int, msgspec.Meta(ge=0, le=VLAN_MAX)]  # 0: untagged frames on ports without VLANs
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,7 +72,7 @@ class Flush(Request):
 
     bridge: str
     port: str | None = None
-    vlan: int | None = None
+    vlan: FdbVlan | None = None
 
 
 class NoQuery(Request):
@@ -88,7 +90,7 @@ class FdbKey(Request):
 
     bridge: str
     mac: str
-    vlan: int = 0
+    vlan: FdbVlan = 0
 
 
 class ForceQuery(Request):
