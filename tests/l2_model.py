@@ -1,7 +1,7 @@
-"""A bridge in plain Python, written from 802.1Q and docs/ rather than from the fast path: what property tests hold it against.
+"""A bridge in plain Python, written from 802.1Q and docs/: what property tests hold the fast path against.
 
-`Table` is the forwarding database: a dict, with ageing and limits. `Bridge` says what becomes of one frame: which bytes leave
-through which ports, and what the origin port's books say afterwards. Nothing here is quick.
+`Table` is the forwarding database: a dict, with ageing and limits. `Bridge` says what becomes of one frame: which bytes
+leave through which ports, and what the origin port's books say afterwards. Nothing here is quick.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Inside:
-    """A frame within the bridge: its VLAN, the priority and presence of the tag it came with, and what is behind that."""
+    """A frame within the bridge: its VLAN, what the tag it came with said, and what is behind that."""
 
     vid: int
     priority: int
@@ -86,7 +86,7 @@ class Inside:
 
     @property
     def layer_3(self) -> int:
-        return len(self.rest) - 2
+        return len(self.rest) - 2 - (4 if self.rest[:2] == b"\x88\xa8" and len(self.rest) >= 6 else 0)
 
 
 class Dropped(Exception):
@@ -138,13 +138,17 @@ def classify(port: PortView, vid: int) -> int:
 
 def leave(port: PortView, frame: Inside) -> bytes:
     """The bytes that the port sends."""
-    tagged = {"all": frame.vid != 0 or frame.had_tag, "access": False, "trunk": frame.vid != port.vlan.native}[mode(port)]
+    tagged = {
+        "all": frame.vid != 0 or frame.had_tag,
+        "access": False,
+        "trunk": frame.vid != port.vlan.native,
+    }[mode(port)]
     tag = b"\x81\x00" + (frame.priority | frame.vid).to_bytes(2, "big") if tagged else b""
     return frame.macs + tag + frame.rest
 
 
 class Bridge:
-    """`ports` are the switch's own views, by name, and may change between frames; time stands still unless `now_s` moves."""
+    """`ports` are the switch's own views, by name, and may change between frames. Time moves by `now_s` alone."""
 
     def __init__(self, ports: dict[str, PortView], table: Table, now_s: int) -> None:
         self.ports, self.table, self.now_s = ports, table, now_s

@@ -1,7 +1,7 @@
 """Learning, forwarding and flooding of one bridge."""
 
 import pytest
-from tests.switchboard import BROADCAST, SECOND, Switchboard, ethernet, mac, station
+from tests.switchboard import BROADCAST, SECOND, Switchboard, ethernet, mac, station, tag
 
 A, B, C = station(1), station(2), station(3)
 HELLO = ethernet(BROADCAST, A)
@@ -190,6 +190,14 @@ async def test_egress_mtu():
     """Held against what follows the Ethernet header, as the kernel's bridge does; a tag does not count."""
     board = await Switchboard.make({"a": {}, "b": {"mtu": 1000}})
     fits = ethernet(BROADCAST, A, payload=bytes(1000))
+    assert board.send("a", fits) == {"b": [fits]}
+    assert board.send("a", fits + b"\0") == {}
+    assert board.drops("a") == {"exceeds_mtu": 1}
+
+
+async def test_a_full_sized_frame_with_an_8021ad_tag_fits():
+    board = await Switchboard.make({"a": {}, "b": {"mtu": 1000}})
+    fits = ethernet(BROADCAST, A, tag(7, tpid=0x88A8), payload=bytes(1000))
     assert board.send("a", fits) == {"b": [fits]}
     assert board.send("a", fits + b"\0") == {}
     assert board.drops("a") == {"exceeds_mtu": 1}

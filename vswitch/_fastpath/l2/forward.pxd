@@ -6,10 +6,11 @@ charged to the port that the frame came from.
 from libc.stdint cimport uint8_t, uint32_t
 
 from ..core.context cimport Context, charge, drop
-from ..core.frame cimport FRAME_FLOOD, Burst, Frame
-from ..core.native cimport count
+from ..core.frame cimport FRAME_FLOOD, FRAME_TAGGED, Burst, Frame
+from ..core.native cimport count, load16be
 from ..core.snapshot cimport PORT_HAIRPIN, PORT_ISOLATED, PORT_UP, Bridge, Port
 from ..core.verdict cimport *
+from ..core.wire cimport ETH_MACS, ETH_P_8021AD, VLAN_HLEN
 from .egress cimport enqueue
 from .storm cimport storm_verdict
 from .vlan cimport carries
@@ -38,10 +39,17 @@ cdef inline uint8_t unicast(Context *ctx, const Port *source, const Port *port, 
         return EGRESS_VLAN
     if not port.flags & PORT_UP:
         return PORT_DOWN
-    if frame.l3_len > port.mtu:
+    if exceeds_mtu(port, frame):
         return EXCEEDS_MTU
     enqueue(ctx, port, frame)
     return PENDING
+
+cdef inline bint exceeds_mtu(const Port *port, const Frame *frame) noexcept nogil:
+    """An 802.1ad tag is payload, but does not count: as in the kernel, a full-sized frame with one passes."""
+    cdef uint32_t type_at = ETH_MACS + (VLAN_HLEN if frame.flags & FRAME_TAGGED else 0)
+    if frame.l3_len <= port.mtu:
+        return False
+    return load16be(frame.data + type_at) != ETH_P_8021AD or frame.l3_len > port.mtu + VLAN_HLEN
 
 cdef inline void flood(Context *ctx, const Port *source, Frame *frame) noexcept nogil:
     cdef const Bridge *bridge = source.bridge
@@ -66,7 +74,7 @@ cdef inline bint flood_to(Context *ctx, const Port *source, const Port *port, Fr
     if (not port.flags & PORT_UP or port.flags & source.flags & PORT_ISOLATED
             or (port.id == source.id and not port.flags & PORT_HAIRPIN)):
         return False
-    if frame.l3_len > port.mtu:
+    if exceeds_mtu(port, frame):
         charge(ctx, EXCEEDS_MTU)
     else:
         enqueue(ctx, port, frame)
