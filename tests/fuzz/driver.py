@@ -3,8 +3,8 @@ AddressSanitizer and UndefinedBehaviorSanitizer, which end the process at the fi
 
     python tests/fuzz/driver.py --frames 100000 --seed 7
 
-The ports are memory ports and, so that the code of taps and packet sockets is driven too, ends of socket pairs: a datagram
-socket keeps frame boundaries as those devices do. After every batch the books must balance.
+The ports are memory ports and, so that the code of taps and packet sockets is driven too, ends of socket pairs: a
+datagram socket keeps frame boundaries as those devices do. After every batch the books must balance.
 """
 
 from __future__ import annotations

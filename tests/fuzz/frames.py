@@ -1,8 +1,8 @@
 """Frames that lie: random bytes, and super-frames of every shape with something wrong in them, or nothing.
 
-`Mutator` draws them from one `random.Random`, so a seed tells the whole sequence. What it starts from is well formed: TCP
-and UDP over IPv4 and IPv6, options and extension headers, 802.1Q and 802.1ad tags, with the virtio-net header that belongs
-to it. Most large ones are short of 4 KiB, since a million frames are wanted; some are as long as frames can be, or longer.
+`Mutator` draws them from one `random.Random`, so a seed tells the whole sequence. What it starts from is well formed:
+TCP and UDP over IPv4 and IPv6, options and extension headers, 802.1Q and 802.1ad tags, with the virtio-net header that
+belongs to it. Most are shorter than 4 KiB, since a million are wanted; some as long as frames can be, or longer.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Mutator:
         return header, rng.randbytes(int(rng.random() * 120))
 
     def _addressed(self, original: tuple[bytes, bytes]) -> tuple[bytearray, bytearray]:
-        """A copy of the original between two of our stations, in one of our VLANs, its super-frame header or a lesser one."""
+        """The original between two of our stations, in one of our VLANs, its super-frame header or a lesser one."""
         rng = self._rng
         header, frame = map(bytearray, original)
         frame[:12] = rng.choice(DESTINATIONS) + rng.choice(SOURCES if rng.random() < 0.1 else STATIONS)

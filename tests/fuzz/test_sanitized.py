@@ -32,7 +32,7 @@ def libraries() -> list[str]:
     """The sanitizers' run-time libraries; empty without a compiler that brings them."""
     if shutil.which("gcc") is None:
         return []
-    found = [subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+    found = [subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip()
              for name in ("libasan.so", "libubsan.so")]
     return found if all(map(os.path.isabs, found)) else []
 

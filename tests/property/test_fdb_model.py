@@ -1,8 +1,8 @@
 """The forwarding database, driven through a switch in any order of events, against a dict (tests/l2_model.py).
 
-Stations speak, move, fall silent and come back; time passes; entries are swept, fixed, removed and flushed; ports go down,
-leave the bridge and change their limits. After every step the two agree on the whole table and all its counters, and every
-frame goes where the model says.
+Stations speak, move, fall silent and come back; time passes; entries are swept, fixed, removed and flushed; ports go
+down, leave the bridge and change their limits. After every step the two agree on the whole table and all its counters,
+and every frame goes where the model says.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ vlans = st.sampled_from([0, 10, 20])
 
 class ForwardingDatabaseMachine(RuleBasedStateMachine):
     @initialize(limit=st.integers(2, 12), ageing_s=st.sampled_from([0, 3, 10]),
-                ports=st.fixed_dictionaries(dict.fromkeys(PORTS, st.fixed_dictionaries({"mac_limit": st.integers(0, 2)}))))
-    def start(self, limit: int, ageing_s: int, ports: dict[str, dict]) -> None:
+                limits=st.tuples(*[st.integers(0, 2)] * len(PORTS)))
+    def start(self, limit: int, ageing_s: int, limits: tuple[int, ...]) -> None:
         self.runner = asyncio.Runner()
+        ports = {name: {"mac_limit": most} for name, most in zip(PORTS, limits, strict=True)}
         self.board = self.runner.run(Switchboard.make(ports, mac_limit=limit, ageing_s=ageing_s))
         self.model = Bridge(self.board.views, Table(limit, ageing_s), self.board.now_s)
 

@@ -1,7 +1,7 @@
 """Any ports, any frames: what leaves, and the books, against a bridge in plain Python (tests/l2_model.py).
 
-Each step is one burst into one port, or another configuration of a port. After each, every port has sent exactly the frames
-that the model says, byte for byte and in order, and its counters tell the same story exactly.
+Each step is one burst into one port, or another configuration of a port. After each, every port has sent exactly the
+frames that the model says, byte for byte and in order, and its counters tell the same story exactly.
 """
 
 from __future__ import annotations

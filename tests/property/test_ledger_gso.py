@@ -1,8 +1,8 @@
 """Super-frames between ports of any offloads: the books count one, whatever it is cut into, and no byte of it is lost.
 
-Where frames go is the plain model's to say (tests/l2_model.py); what segments look like is held against scapy and the kernel
-elsewhere. Here the two meet: tags pushed and popped in front of super-frames, copies cut up for some ports and whole for
-others, within one burst.
+Where frames go is the plain model's to say (tests/l2_model.py); what segments look like is held against scapy and the
+kernel elsewhere. Here the two meet: tags pushed and popped in front of super-frames, copies cut up for some ports and
+whole for others, within one burst.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def play(ports: dict[str, dict], steps: list[tuple[str, list[SuperFrame]]]
 
 
 def check_arrived(got: list[bytes], sent: list[SuperFrame]) -> None:
-    """Each super-frame in order, whole or in segments: as many headers as pieces, and all of its payload between them."""
+    """Each one in order, whole or in segments: as many headers as pieces, and all its payload between them."""
     arriving = iter(got)
     for whole in sent:
         content = b""
