@@ -242,7 +242,7 @@ class Dataplane:
 
     def _watch(self, old_ports: dict[int, PortView]) -> None:
         for worker, port, fd in self._watched(self._ports) - self._watched(old_ports):
-            self._workers.workers[worker].watch(port, fd)
+            self._workers.workers[worker].watch(port, fd, self._ports[port].kind == "tap")
 
     def _reset(self, old_ports: dict[int, PortView]) -> None:
         """An id that comes to a new owner starts from zero."""

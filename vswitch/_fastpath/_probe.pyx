@@ -37,6 +37,11 @@ def step(Worker worker, list ports, uint64_t now_ns):
     return total
 
 
+def in_batches(Worker worker, uint32_t port):
+    """Whether the worker may move the frames of a port that it watches in batches (io_uring)."""
+    return bool(worker.state.ctx.in_ring[port])
+
+
 def byte_at(Worker worker, uint32_t port, int64_t at):
     """Receive what waits at the port, and read the byte at `at` of the first frame, wherever that is."""
     cdef WorkerState *w = &worker.state

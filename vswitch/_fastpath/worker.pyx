@@ -25,7 +25,7 @@ from .core.context cimport PortIo, StormMeter
 from .core.frame cimport BURST, SCRATCH
 from .core.native cimport *
 from .core.snapshot cimport PORT_MEMORY, PORT_NONE, Port, Snapshot, SnapshotOwner
-from .core.uring cimport uring_close, uring_file, uring_open
+from .core.uring cimport uring_close, uring_file, uring_open, uring_suits
 from .core.verdict import DROP_REASONS
 from .io.receive cimport receive
 from .io.segment cimport BOUNCE
@@ -224,14 +224,14 @@ cdef class Worker:
         atomic_store64(&self.state.stopping, 1)
         os.eventfd_write(self.state.wakefd, 1)
 
-    def watch(self, uint32_t port, int fd):
+    def watch(self, uint32_t port, int fd, bint tap=False):
         """Serve the port whenever fd is readable. The port must be in the published snapshot first."""
         cdef epoll_event event
         event.events = EPOLLIN
         event.data.u64 = <uint64_t>fd << 32 | port
         if epoll_ctl(self.state.epfd, EPOLL_CTL_ADD, fd, &event) < 0:
             raise OSError(errno, os.strerror(errno))
-        if fd != self.state.wakefd:
+        if tap and uring_suits(fd):
             self.state.ctx.in_ring[port] = uring_file(&self.state.ctx.ring, port, fd) == 0
 
     def unwatch(self, uint32_t port, int fd):
@@ -240,11 +240,6 @@ cdef class Worker:
         if self.state.ctx.in_ring[port]:
             self.state.ctx.in_ring[port] = 0
             uring_file(&self.state.ctx.ring, port, -1)
-
-    @property
-    def batches(self):
-        """Whether this machine lets the worker move tap frames in batches (io_uring)."""
-        return self.state.ctx.ring.fd >= 0
 
     def passed(self, uint64_t generation):
         """Whether no snapshot older than `generation` is in use here any more."""

@@ -72,6 +72,15 @@ static inline int uring_open(struct uring *u, unsigned entries, unsigned files)
     return 0;
 }
 
+/* Whether a file can be told never to wait: a tap can from Linux 6.4 on, before that it refuses whatever is asked of it so.
+ * Asked by a write that is too short for a tap to take. */
+static inline int uring_suits(int fd)
+{
+    char byte = 0;
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    return pwritev2(fd, &part, 1, -1, RWF_NOWAIT) < 0 && errno == EINVAL;
+}
+
 /* Put a descriptor into a slot of the file table, or -1 to empty it. Returns 0 or an errno. */
 static inline int uring_file(struct uring *u, unsigned slot, int fd)
 {

@@ -2,7 +2,7 @@
 
 While a tap delivers small frames by the handful, its reads and writes go through io_uring, a batch a system call. How many
 to ask for is learned: twice as many after a full batch, one more than came after another. Large frames, single ones, and
-machines without io_uring use plain calls. In both ways a queue is known by port id, and never waits.
+machines without io_uring, or with taps that know no such batches (core/uring.h), use plain calls. In both ways a queue is known by port id, and never waits.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
