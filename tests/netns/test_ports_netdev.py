@@ -211,9 +211,11 @@ async def test_a_tap_of_neither_owner_nor_group_is_open_to_root_only(lab: Lab, o
     assert "group 0" in _tuntap(lab, of_a_group) and "user" not in _tuntap(lab, of_a_group)
 
 
-async def test_a_tap_of_many_queues_unless_asked_for_one(lab: Lab, opened) -> None:
-    name = lab.name("q")
-    await opened(name=name, create=True)
+async def test_a_tap_of_one_queue_unless_asked_for_more(lab: Lab, opened) -> None:
+    name, plain = lab.name("q"), lab.name("p")
+    await opened(name=plain, create=True)
+    assert "multi_queue" not in _tuntap(lab, plain)
+    await opened(name=name, create=True, queues=2)
     assert "multi_queue" in _tuntap(lab, name)
     flags = pytun.IFF_TAP | pytun.IFF_NO_PI | tun.IFF_VNET_HDR | pytun.IFF_MULTI_QUEUE
     for queue in [pytun.TunTapDevice(name=name, flags=flags) for _ in range(2)]:
@@ -249,7 +251,7 @@ async def test_a_tap_that_a_killed_daemon_left_is_made_afresh(lab: Lab, links: L
     name = lab.name("q")
     lab.forget_device(name)
     left = await open_device(Port(name=name, kind="netdev", create=True, queues=1), 1, links)
-    port = await open_device(Port(name=name, kind="netdev", create=True, owner="nobody"), 1, links)
+    port = await open_device(Port(name=name, kind="netdev", create=True, owner="nobody", queues=2), 1, links)
     assert "multi_queue" in _tuntap(lab, name) and "user" in _tuntap(lab, name)
     await port.close()
     assert not exists(name)

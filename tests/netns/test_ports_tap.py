@@ -6,6 +6,8 @@ import asyncio
 import fcntl
 import os
 import struct
+import subprocess
+import sys
 
 import pytest
 import uvloop
@@ -54,6 +56,23 @@ async def test_queues_one_a_worker_and_no_descriptor_leaks_into_children(lab: La
     for fd in tap.fds:
         size = struct.unpack("i", fcntl.ioctl(fd, TUNGETVNETHDRSZ, bytes(4)))[0]
         assert (os.get_inheritable(fd), os.get_blocking(fd), size) == (False, False, tun.VNET_HDR_LEN)
+
+
+ATTACH_AS = """
+import fcntl, os, struct, sys
+request = struct.pack("16sH22x", sys.argv[1].encode(), 0x5102)      # IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE | IFF_VNET_HDR
+tun = open("/dev/net/tun", "r+b", 0)
+os.setuid(int(sys.argv[2]))
+fcntl.ioctl(tun, 0x400454CA, request)                               # TUNSETIFF
+"""
+
+
+async def test_no_stranger_adds_a_queue(lab: Lab, opened) -> None:
+    """/dev/net/tun is open to everybody on most machines, and a tap of several queues that is nobody's would be too."""
+    tap = await opened(workers=2, name=lab.name("t"))
+    python = [sys.executable, "-c", ATTACH_AS, tap.name]
+    assert b"PermissionError" in subprocess.run([*python, "65534"], capture_output=True).stderr
+    assert subprocess.run([*python, "0"], capture_output=True).returncode == 0, "the attempt itself is a good one"
 
 
 async def test_in_a_namespace_it_is_made_there_and_up(lab: Lab, opened) -> None:

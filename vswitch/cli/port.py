@@ -68,7 +68,7 @@ OPTIONS = (
     click.option("--create/--no-create", default=None, help="netdev: make the persistent tap that QEMU opens. [off]"),
     click.option("--owner", metavar="USER", help="With --create: who may open it."),
     click.option("--group", metavar="GROUP", help="With --create: which group may open it."),
-    click.option("--queues", type=int, metavar="N", help="With --create: queues of the tap; 1: single-queue."),
+    click.option("--queues", type=int, metavar="N", help="With --create: queues of the tap, 1 if left out."),
     click.option("--storm", type=Storm(), help="Frames a second: broadcast=1000,multicast=500,unknown_unicast=500."),
 )
 
@@ -96,7 +96,7 @@ def port() -> None:
     epilog="\b\nExamples:\n"
     "  vswitchctl port add tapA --bridge br0 --netns A --access 10\n"
     "  vswitchctl port add host0 --bridge br0                               the host itself\n"
-    "  vswitchctl port add vnet0 --bridge br0 --kind netdev --create --owner libvirt-qemu --queues 1\n"
+    "  vswitchctl port add vnet0 --bridge br0 --kind netdev --create --owner libvirt-qemu\n"
     "  vswitchctl port add eth1 --bridge br0 --kind netdev --trunk 10,20,100-200 --native 1\n"
     "  vswitchctl port add tapX --bridge br0 --isolated --mac-limit 4 --storm broadcast=1000,multicast=1000"
 )

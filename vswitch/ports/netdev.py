@@ -192,7 +192,7 @@ async def _delete(port: Port, links: Links, *, spare_used: bool = False) -> None
 
 
 def _multi_queue(port: Port) -> bool:
-    return port.queues != 1
+    return (port.queues or 1) > 1
 
 
 def _user(owner: str | None) -> int | None:

@@ -23,6 +23,7 @@ VNET_HDR_LEN = 12  # struct virtio_net_hdr_v1: with num_buffers
 
 # linux/if_tun.h
 IFF_VNET_HDR = 0x4000
+IFF_PERSIST = 0x0800
 TUNSETOWNER = 0x400454CC
 TUNSETOFFLOAD = 0x400454D0
 TUNSETGROUP = 0x400454CE
@@ -54,6 +55,7 @@ def open_queues(name: str, count: int) -> list[Queue]:
     try:
         for _ in range(count):
             queues.append(_open_queue(name, flags))
+            _keep_for_us(queues[-1])
             fcntl.ioctl(queues[-1].fileno(), TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_LEN))
     except OSError as error:
         close_queues(queues)
@@ -67,6 +69,12 @@ def _open_queue(name: str, flags: int) -> Queue:
     os.set_inheritable(fd, False)
     os.set_blocking(fd, False)
     return queue
+
+
+def _keep_for_us(queue: Queue) -> None:
+    """A tap of nobody's takes further queues, and so frames, from anybody. One that others made persistent is theirs."""
+    if not _flags(queue.fileno()) & IFF_PERSIST:
+        fcntl.ioctl(queue.fileno(), TUNSETOWNER, os.geteuid())
 
 
 def _refusal(error: OSError, count: int) -> str:
@@ -104,14 +112,23 @@ def set_offloads(queue: Queue, wanted: Offload) -> Offload:
 
 def device_name(fd: int) -> str | None:
     """What a tap's device is called now, wherever it is; None when it is no more."""
-    request = bytearray(40)
     try:
-        fcntl.ioctl(fd, TUNGETIFF, request)
+        return _ifreq(fd)[:16].partition(b"\0")[0].decode()
     except OSError as error:
         if error.errno in (errno.EBADFD, errno.EBADF):
             return None
         raise
-    return request[:16].partition(b"\0")[0].decode()
+
+
+def _ifreq(fd: int) -> bytearray:
+    """A tap's struct ifreq: its name and its flags."""
+    request = bytearray(40)
+    fcntl.ioctl(fd, TUNGETIFF, request)
+    return request
+
+
+def _flags(fd: int) -> int:
+    return int.from_bytes(_ifreq(fd)[16:18], "little")
 
 
 def device_namespace(fd: int) -> int | None:
