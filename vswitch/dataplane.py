@@ -175,6 +175,8 @@ class Dataplane:
         self._fdbs: dict[int, ForwardingDatabase] = {}
         self._bridges: dict[int, BridgeView] = {}
         self._ports: dict[int, PortView] = {}
+        self._watching: set[tuple[int, int, int]] = set()
+        self._superseded: list[SnapshotOwner] = []  # workers may still look at them
         self._publishing = asyncio.Lock()
 
     @property
@@ -195,7 +197,8 @@ class Dataplane:
 
     async def publish(self, bridges: Iterable[BridgeView], ports: Iterable[PortView]) -> None:
         """Put a whole picture in force. Returns when every worker has passed: descriptors of ports that are gone may
-        then be closed. Raises before anything changed, or not at all."""
+        then be closed. Raises OSError or MemoryError before anything changed, but for one case: when the kernel will
+        not watch a descriptor, the picture is in force, and some of its ports are not read. Publish another then."""
         async with self._publishing:
             new_bridges = {view.id: view for view in bridges}
             new_ports = {view.id: view for view in ports}
@@ -203,14 +206,13 @@ class Dataplane:
             self.generation += 1
             owner = SnapshotOwner(self.generation, list(new_bridges.values()), list(new_ports.values()), fdbs,
                                   {view.id: view.memory for view in new_ports.values() if view.memory is not None})
-            old_ports, self._ports, self._bridges, old_fdbs = self._ports, new_ports, new_bridges, self._fdbs
-            self._fdbs = fdbs
-            self._unwatch(old_ports)
+            old_ports, self._ports, self._bridges, self._fdbs = self._ports, new_ports, new_bridges, fdbs
+            self._unwatch()
             self._reset(old_ports)
-            previous = self._shared.publish(owner)
-            self._watch(old_ports)
+            self._superseded.append(self._shared.publish(owner))
+            self._watch()
             await self._quiesce()
-            del previous, old_fdbs      # no worker can look at them any more
+            self._superseded.clear()
             self._forget(old_ports)
 
     def _tables(self, bridges: dict[int, BridgeView]) -> dict[int, ForwardingDatabase]:
@@ -225,10 +227,10 @@ class Dataplane:
                 fdbs[id] = ForwardingDatabase(view.name, view.mac_limit, view.ageing_s)
         return fdbs
 
-    def _watched(self, ports: dict[int, PortView]) -> set[tuple[int, int, int]]:
+    def _to_watch(self) -> set[tuple[int, int, int]]:
         """(worker, port id, fd) of all that workers should wait for. A port with one descriptor has a home worker."""
         watched = set()
-        for view in ports.values():
+        for view in self._ports.values():
             fds = (view.memory.event,) if view.memory else view.fds
             if len(fds) == 1:
                 watched.add((view.id % len(self._workers), view.id, fds[0]))
@@ -236,13 +238,16 @@ class Dataplane:
                 watched.update((index, view.id, fd) for index, fd in enumerate(fds[:len(self._workers)]))
         return watched
 
-    def _unwatch(self, old_ports: dict[int, PortView]) -> None:
-        for worker, port, fd in self._watched(old_ports) - self._watched(self._ports):
+    def _unwatch(self) -> None:
+        gone = self._watching - self._to_watch()
+        for worker, port, fd in gone:
             self._workers.workers[worker].unwatch(port, fd)
+        self._watching -= gone
 
-    def _watch(self, old_ports: dict[int, PortView]) -> None:
-        for worker, port, fd in self._watched(self._ports) - self._watched(old_ports):
+    def _watch(self) -> None:
+        for worker, port, fd in self._to_watch() - self._watching:
             self._workers.workers[worker].watch(port, fd, self._ports[port].kind == "tap")
+            self._watching.add((worker, port, fd))
 
     def _reset(self, old_ports: dict[int, PortView]) -> None:
         """An id that comes to a new owner starts from zero."""

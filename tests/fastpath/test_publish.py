@@ -1,0 +1,68 @@
+"""Publishing snapshots: who may still look at which, whatever fails, sleeps or comes to lie where another has lain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import weakref
+
+import pytest
+
+from tests.switchboard import BROADCAST, ethernet, station
+from vswitch._fastpath.core.snapshot import SnapshotOwner
+from vswitch.dataplane import BridgeView, Dataplane, MemoryPort, PortView
+
+LIMIT_S = 10
+HELLO = ethernet(BROADCAST, station(1))
+
+
+class Rings(MemoryPort):
+    """Rings whose end can be seen."""
+
+
+@pytest.fixture
+def unwatchable():
+    """A descriptor that no epoll set takes: a plain file's."""
+    with tempfile.TemporaryFile() as file:
+        yield file.fileno()
+
+
+def memory_view(dataplane: Dataplane, id: int, rings: MemoryPort | None = None) -> PortView:
+    name = f"m{id}"
+    return PortView(id, name, "memory", (), bridge=0, memory=rings or dataplane.memory_port(name))
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_what_workers_may_look_at_stays_when_publishing_fails_half_way(unwatchable):
+    dataplane, view = Dataplane(workers=1, busy_poll_us=0), BridgeView(0, "br0")
+    rings = Rings("m0", 1)
+    end = weakref.ref(rings)
+    await dataplane.publish([view], [memory_view(dataplane, 0, rings)])
+    del rings
+    with pytest.raises(PermissionError):
+        await dataplane.publish([view], [PortView(1, "odd", "tap", (unwatchable,), bridge=0)])
+    assert end() is not None, "the worker has not been asked whether it has passed"
+    await dataplane.publish([], [])
+    assert end() is None
+
+
+async def test_ports_that_a_failed_publication_did_not_come_to_watch_are_watched_by_the_next(unwatchable):
+    dataplane, view = Dataplane(workers=1, busy_poll_us=0), BridgeView(0, "br0")
+    ports = [memory_view(dataplane, id) for id in range(20)]
+    odd = PortView(20, "odd", "tap", (unwatchable,), bridge=0)
+    dataplane.start()
+    try:
+        with pytest.raises(PermissionError):
+            await dataplane.publish([view], [*ports, odd])
+        await dataplane.publish([view], ports)
+        for port in ports:
+            port.memory.inject([HELLO])
+        await until(lambda: all(dataplane.port_counters(port.id).rx_frames == 1 for port in ports))
+    finally:
+        await dataplane.stop()
