@@ -39,6 +39,39 @@ async def until(condition) -> None:
             await asyncio.sleep(0)
 
 
+async def test_a_worker_notices_a_snapshot_that_lies_where_one_it_slept_through_the_end_of_has_lain():
+    """It went by the address, and so never said that it had passed: the publisher gave up after two seconds."""
+    dataplane = Dataplane(workers=1, busy_poll_us=1_000_000)
+    (worker,), shared = dataplane.workers.workers, dataplane._shared
+    busy, view = memory_view(dataplane, 0), BridgeView(0, "br0")
+    await dataplane.publish([view], [busy])
+
+    def snapshot(generation: int) -> SnapshotOwner:
+        return SnapshotOwner(generation, [view], [busy], dataplane._fdbs, {0: busy.memory})
+
+    first = snapshot(10)
+    address = id(first)
+    dataplane.start()
+    try:
+        await until(lambda: worker.stats()["sleeps"])
+        shared.publish(first)
+        busy.memory.inject([HELLO])
+        await until(lambda: worker.stats()["frames"] and worker.stats()["parked"])
+        del first
+        second = snapshot(11)
+        shared.publish(second)          # `first` ends here, while the worker sleeps
+        third = snapshot(12)
+        if id(third) != address:
+            pytest.skip("the allocator did not give the same place again")
+        shared.publish(third)
+        busy.memory.loop()
+        busy.memory.inject([HELLO])     # from now on it does not sleep
+        await until(lambda: worker.stats()["frames"] > 10_000)
+        await until(lambda: worker.passed(12))
+    finally:
+        await asyncio.to_thread(dataplane.workers.stop)
+
+
 async def test_what_workers_may_look_at_stays_when_publishing_fails_half_way(unwatchable):
     dataplane, view = Dataplane(workers=1, busy_poll_us=0), BridgeView(0, "br0")
     rings = Rings("m0", 1)

@@ -62,7 +62,8 @@ cdef inline void tick(WorkerState *w, uint64_t now_ns) noexcept nogil:
 
 cdef inline void adopt(WorkerState *w) noexcept nogil:
     cdef const Snapshot *snapshot = <const Snapshot *>atomic_load64_seq(<uint64_t *>w.current)
-    if snapshot != w.ctx.snapshot:
+    # By generation: a new snapshot may lie where one that was freed while this worker slept has lain.
+    if snapshot.generation != w.adopted:
         w.ctx.snapshot = snapshot
         atomic_store64_seq(&w.adopted, snapshot.generation)
 
