@@ -99,3 +99,31 @@ async def test_ports_that_a_failed_publication_did_not_come_to_watch_are_watched
         await until(lambda: all(dataplane.port_counters(port.id).rx_frames == 1 for port in ports))
     finally:
         await dataplane.stop()
+
+
+async def test_a_memory_port_that_was_hot_leaves_a_descriptor_of_its_number_alone():
+    """Its worker went on draining the number that its event had had, whoever had it now."""
+    dataplane, view = Dataplane(workers=1, busy_poll_us=1_000_000), BridgeView(0, "br0")
+    old = memory_view(dataplane, 0)
+    await dataplane.publish([view], [old])
+    dataplane.start()
+    try:
+        for sent in range(1, 50):
+            old.memory.inject([HELLO])
+            await until(lambda sent=sent: dataplane.port_counters(0).rx_frames == sent)
+        number = old.memory.event
+        new = memory_view(dataplane, 0)
+        await dataplane.publish([view], [new])
+        del old
+        other = os.eventfd(5, os.EFD_NONBLOCK)
+        try:
+            assert other == number, "the number was not given again"
+            before = dataplane.port_counters(0).rx_frames
+            for sent in range(1, 10):
+                new.memory.inject([HELLO])
+                await until(lambda sent=sent: dataplane.port_counters(0).rx_frames == before + sent)
+            assert os.eventfd_read(other) == 5
+        finally:
+            os.close(other)
+    finally:
+        await dataplane.stop()

@@ -134,10 +134,10 @@ cdef uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
     if id >= w.ctx.snapshot.n_ports or w.ctx.snapshot.ports[id].kind == PORT_NONE:
         return 0
     port = &w.ctx.snapshot.ports[id]
+    if fd != (port.memory.event if port.kind == PORT_MEMORY else port.fds[w.ctx.worker]):
+        return 0
     if port.kind == PORT_MEMORY:
         drain(fd)
-    elif port.fds[w.ctx.worker] != fd:
-        return 0
     error = receive(&w.ctx, &w.burst, port)
     if w.burst.n:
         pipeline(&w.ctx, &w.burst)
