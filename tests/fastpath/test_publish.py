@@ -127,3 +127,27 @@ async def test_a_memory_port_that_was_hot_leaves_a_descriptor_of_its_number_alon
             os.close(other)
     finally:
         await dataplane.stop()
+
+
+def test_a_worker_that_cannot_be_made_closes_nothing_of_others(monkeypatch):
+    """It closed descriptor 0, twice."""
+    dataplane = Dataplane(workers=1, busy_poll_us=0)
+    make = os.memfd_create
+
+    def refuse(name: str, flags: int) -> int:
+        if name.startswith("vswitch-counters"):
+            raise OSError("no memory")
+        return make(name, flags)
+
+    read_end, write_end = os.pipe()
+    saved = os.dup(0)
+    os.dup2(read_end, 0)
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    try:
+        with pytest.raises(OSError, match="no memory"):
+            type(dataplane.workers.workers[0])(0, dataplane._shared, 0)
+        os.fstat(0)
+    finally:
+        os.dup2(saved, 0)
+        for fd in (saved, read_end, write_end):
+            os.close(fd)

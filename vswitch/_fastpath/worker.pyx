@@ -193,8 +193,8 @@ cdef class Worker:
     """One worker; `run` it in a thread. All other methods are for the control side and may be called meanwhile."""
 
     def __cinit__(self, uint32_t index, Shared shared, uint64_t busy_poll_us):
-        cdef epoll_event event
         self.shared = shared
+        self.state.epfd = self.state.ctx.ring.fd = -1   # should what follows fail, none is ours to close
         self.counters = Arena(f"counters-{index}", MAX_PORTS * sizeof(PortCounters), "counters/1")
         self.memory = Arena(f"worker-{index}", SCRATCH + BOUNCE + MAX_PORTS * sizeof(PortIo), "scratch/1")
         self.state.ctx.worker = index
