@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from vswitch.observe.metrics import MetricsError, MetricsServer
 from vswitch.ports.links import Links
 from vswitch.switch import Switch
 
+DESCRIPTORS = 65536  # as in systemd/vswitch.service: 4096 ports with a queue for each of 16 workers
 HEARTBEAT_S = 5.0  # the status line is no older; the watchdog may ask for more
 
 REFUSALS = (ConfigError, ApplyError, MetricsError, LockError, OSError)
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{options.config}: {len(config.bridge)} bridges, {len(config.port)} ports: no fault found")
             return 0
         logs.set_up(options.log_level or config.switch.log_level)
+        allow_descriptors()
         with locked(config.switch.run_dir), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(Daemon(options, config).run())
     except REFUSALS as error:
@@ -65,6 +68,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--log-level", choices=LOG_LEVELS, help="instead of the configuration's")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser.parse_args(argv)
+
+
+def allow_descriptors() -> None:
+    """Raise the soft limit on descriptors. A shell's 1024 are few for taps with a queue a worker, and with fewer than
+    there may be ports io_uring gives no table of files (core/uring.h), so small frames would be moved one by one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError):  # a sandbox that forbids it: what there is must do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
