@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK_NAME = "vswitchd.lock"
@@ -26,8 +26,9 @@ def locked(run_dir: str | Path) -> Iterator[None]:
     file = _open(Path(run_dir))
     try:
         _lock(file, run_dir)
-        os.ftruncate(file, 0)
-        os.pwrite(file, b"%d\n" % os.getpid(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without it
+            os.ftruncate(file, 0)
+            os.pwrite(file, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def test_a_file_left_by_a_killed_daemon_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).write_text("4194304000\n")
     with locked(tmp_path):
         assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+
+
+def test_a_full_disk_does_not_keep_the_lock_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with locked(tmp_path), pytest.raises(LockError), locked(tmp_path):
+        pass
 
 
 def test_the_directory_is_made(tmp_path: Path) -> None:
