@@ -134,6 +134,7 @@ class Daemon:
             task.cancel()
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        self._control.refuse_taken()
         self._dataplane.start()
         stack.push_async_callback(self._dataplane.stop)
         stack.push_async_callback(self._links.stop)
@@ -175,6 +176,8 @@ class Daemon:
             plan = await self._switch.apply(load(file), source=str(file))
         except REFUSALS as error:
             log.error("not reloaded: %s", placed(error, file).replace("\n", "; "))
+        except Exception:  # a fault of ours is no reason to cut off everybody
+            log.exception("not reloaded: %s", file)
         else:
             log.info("reloaded %s: %d changes", file, len(plan))
         self._notifier.ready(self._status())

@@ -198,8 +198,27 @@ def test_a_taken_metrics_address_is_one_line(site: Site) -> None:
     assert not site.has("tapA") and not site.control.exists()
 
 
-def test_a_directory_in_the_sockets_place_takes_all_back(site: Site) -> None:
-    (site.control / "x").mkdir(parents=True)
+@pytest.mark.parametrize("what", ["directory", "file", "socket"])
+def test_what_is_in_the_sockets_place_is_refused_and_stays(site: Site, what: str) -> None:
+    site.run_dir.mkdir()
+    with socket.socket(socket.AF_UNIX) as other:
+        if what == "socket":
+            other.bind(str(site.control))
+            other.listen()
+        elif what == "file":
+            site.control.touch()
+        else:
+            site.control.mkdir()
+        before = site.control.lstat().st_ino
+        said = site.refused()
+    words = "is in use by another program" if what == "socket" else "is there, and is no socket"
+    assert said.startswith(f'{site.file}: switch.run_dir: "{site.run_dir}": control.sock in it {words}; ')
+    assert site.control.lstat().st_ino == before
+    assert not site.has("tapA")
+
+
+def test_a_socket_that_cannot_be_made_takes_all_back(site: Site) -> None:
+    (site.run_dir / "control.new" / "x").mkdir(parents=True)
     done = site.lab.run(*VSWITCHD, "--config", str(site.file), netns=site.netns, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"{site.file}: control socket {site.control}: Is a directory"
@@ -222,3 +241,32 @@ def test_check_judges_and_ends(site: Site) -> None:
 @pytest.mark.parametrize("arguments", [(), ("--config",), ("--config", "x", "--nonsense")])
 def test_wrong_arguments_end_with_two(lab: Lab, arguments: tuple[str, ...]) -> None:
     assert lab.run(*VSWITCHD, *arguments, check=False).returncode == 2
+
+
+FAULTY = """
+import sys
+from vswitch import daemon, switch
+
+async def fail(self, *_, **__):
+    raise RuntimeError("a fault of ours")
+
+start = switch.Switch.start
+async def then_fail(self, *arguments):
+    await start(self, *arguments)
+    switch.Switch.apply = fail
+
+switch.Switch.start = then_fail
+sys.exit(daemon.main())
+"""
+
+
+def test_a_fault_in_a_reload_does_not_end_the_switch(site: Site) -> None:
+    daemon = site.lab.start(
+        sys.executable, "-c", FAULTY, "--config", str(site.file), netns=site.netns, env=os.environ | site.manager.environ
+    )
+    site.manager.until("READY")
+    daemon.process.send_signal(signal.SIGHUP)
+    site.manager.until("RELOADING")
+    site.manager.until("READY")
+    assert "RuntimeError: a fault of ours" in daemon.text()
+    assert daemon.alive() and site.has("tapA")

@@ -2,7 +2,7 @@
 
 `start` binds a temporary name, sets mode and group, listens, and then renames into place, so whoever sees
 `control.sock` can connect to it and is let in by what the file says. A socket file left by a daemon that was killed is
-replaced: the caller holds the run directory's lock, hence nobody else is behind it.
+replaced; one behind which another program listens, and anything that is no socket, is refused.
 
 A client cannot hold the daemon: connections are counted, a connection that sends no request is closed after
 `IDLE_S`, bodies have a size and a time (`dispatch`), and `stop` closes what is open after a grace of `GRACE_S` for
@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
+import stat
 from pathlib import Path
 from typing import cast
 
 from aiohttp import web
 
+from ..config.errors import Problem
 from .control import Control
 from .dispatch import application
 from .peers import group_id
@@ -51,8 +54,19 @@ class ControlServer:
         self._server: asyncio.AbstractServer | None = None
         self._inode: int | None = None
 
+    def refuse_taken(self) -> None:
+        """Raise OSError if something else than a socket that was left behind is in the socket's place."""
+        try:
+            in_use = _listened_to(self.path) if stat.S_ISSOCK(self.path.lstat().st_mode) else None
+        except FileNotFoundError:
+            return
+        if in_use is not False:
+            what = "is in use by another program" if in_use else "is there, and is no socket"
+            right = f"{SOCKET_NAME} in it {what}; choose another directory, or clear this one"
+            raise OSError(errno.EADDRINUSE, Problem("switch.run_dir", right, str(self.path.parent)).line())
+
     async def start(self) -> None:
-        """Listen, then appear. Raises OSError naming the socket when the run directory does not allow it."""
+        """Listen, then appear; `refuse_taken` comes before. Raises OSError naming the socket when the run directory does not allow it."""
         await self._runner.setup()
         sock = self._bind(self.path.with_suffix(".new"))
         self._server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=sock)
@@ -102,6 +116,18 @@ class ControlServer:
         with contextlib.suppress(OSError):
             if self._inode == self.path.stat().st_ino:
                 self.path.unlink()
+
+
+def _listened_to(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except (BlockingIOError, PermissionError):  # its queue is full, or it is not for us
+            pass
+    return True
 
 
 class _TurnedAway(asyncio.Protocol):
