@@ -18,6 +18,7 @@ import pytest
 from tests.fake_switch import FakeSwitch, served
 from vswitch.cli import complete
 from vswitch.cli.main import cli, main
+from vswitch.cli.output import table
 from vswitch.config.load import parse
 from vswitch.observe.report import FdbEntry
 
@@ -167,6 +168,35 @@ def test_tables_are_plain_columns(run: Run, switch: FakeSwitch) -> None:
     stats = run("stats").out
     assert "tapA  br0     1,000,000    1.5 GB" in stats
     assert "tapA  vlan_not_allowed       3" in stats
+
+
+LONG = "missing: there is no device of that name; the port takes the next one"
+
+
+def test_a_narrow_terminal_folds_and_loses_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    table(("PORT", "STATE", "RX FRAMES", "FLAGS"), [("vm-guest-web01", LONG, 1234567, "isolated")])
+    folded = capsys.readouterr().out.splitlines()
+    assert max(map(len, folded)) <= 60
+    assert {"1,234,567", "isolated", *LONG.split()} <= {word for line in folded for word in line.split()}
+
+
+def test_a_terminal_that_is_too_narrow_for_the_words_still_gets_every_column(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    titles = [f"COLUMN-{letter}" for letter in "ABCDEFGH"]
+    table(titles, [tuple("12345678")])
+    assert capsys.readouterr().out.splitlines()[0].split() == titles
+
+
+def test_a_full_disk_is_told_in_one_line(switch: FakeSwitch, tmp_path: Path) -> None:
+    with served(switch, tmp_path), open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "vswitch.cli", "--run-dir", str(tmp_path), "show"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "vswitchctl: standard output: No space left on device\n")
 
 
 def test_rates_are_printed_as_often_as_asked(run: Run) -> None:

@@ -95,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        return cli.main(arguments, prog_name="vswitchctl", standalone_mode=False) or 0
+        code = cli.main(arguments, prog_name="vswitchctl", standalone_mode=False) or 0
+        sys.stdout.flush()  # what cannot be written is to be told here, not by the interpreter at its end
+        return code
     except Refusal as refusal:
         return _complain(1, *refusal.lines)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -107,9 +109,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _complain(1, error.format_message())
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
-        return 1
+        return 1 if isinstance(error, BrokenPipeError) else _complain(1, f"standard output: {error.strerror}")
 
 
 def _complain(code: int, *lines: str, prefix: str = "vswitchctl: ") -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 from .client import Client
 
 GAP = 2  # columns of space between two columns
-PIPE_WIDTH = 1000  # columns: nothing is cut for a program that reads
 
 _NUMBER = re.compile(r"[\d,.]+( ?[A-Za-z/%]+)?")
 
@@ -53,18 +53,32 @@ def table(headline: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
     cells = [[cell(value) for value in row] for row in rows]
     columns = [[title, *(row[index] for row in cells)] for index, title in enumerate(headline)]
-    least = [max(len(word) for text in column for word in text.split()) for column in columns]
-    drawn = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-    for column, width in zip(columns, least, strict=True):
-        drawn.add_column(Text(column[0]), justify="right" if _numeric(column[1:]) else "left", min_width=width)
+    drawn = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="none")
+    for column, width in zip(columns, _widths(columns), strict=True):
+        drawn.add_column(Text(column[0]), justify="right" if _numeric(column[1:]) else "left", width=width)
     for row in cells:
         drawn.add_row(*map(Text, row))
-    wide = max(Console().width, sum(least) + GAP * (len(least) + 1)) if sys.stdout.isatty() else PIPE_WIDTH
-    console = Console(width=wide)
+    console = Console(width=sum(column.width + GAP for column in drawn.columns))
     with console.capture() as capture:
         console.print(drawn)
     for line in capture.get().splitlines():
         print(line.rstrip())
+
+
+def _widths(columns: list[list[str]]) -> list[int]:
+    """The width of each column: as it wants, or the widest of them folded until all fit the terminal or none can be.
+
+    Rich would cut the last columns off where the words of all are wider than the terminal.
+    """
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [max(cell_len(word) for text in column for word in text.split()) for column in columns]
+    room = shutil.get_terminal_size().columns - GAP * (len(columns) - 1) if sys.stdout.isatty() else sum(widths)
+    while sum(widths) > room and widths != least:
+        loose = [index for index, width in enumerate(widths) if width > least[index]]
+        widths[max(loose, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def cell(value: object) -> str:

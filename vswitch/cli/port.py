@@ -69,7 +69,7 @@ OPTIONS = (
     click.option("--owner", metavar="USER", help="With --create: who may open it."),
     click.option("--group", metavar="GROUP", help="With --create: which group may open it."),
     click.option("--queues", type=int, metavar="N", help="With --create: queues of the tap, 1 if left out."),
-    click.option("--storm", type=Storm(), help="Frames a second: broadcast=1000,multicast=500,unknown_unicast=500."),
+    click.option("--storm", type=Storm(), help="Frames a second: broadcast=1000,multicast=500; or unknown_unicast=N."),
 )
 
 

@@ -59,10 +59,9 @@ def _names(ports: list[str], most: int = 8) -> str:
 def ports(rows: list[Json]) -> None:
     """Ports, their VLANs, and what state their devices are in."""
     table(
-        ("PORT", "BRIDGE", "KIND", "VLAN", "STATE", "MTU", "MAC", "OFFLOADS", "QUEUES", "NETNS", "FLAGS"),
+        ("PORT", "BRIDGE", "KIND", "VLAN", "STATE", "MTU", "MAC", "NETNS", "FLAGS"),
         (
-            (p["name"], p["bridge"], p["kind"], p["vlan"], _state(p), str(p["mtu"]), p["mac"], " ".join(p["offloads"]),
-             p["queues"], p["netns"], _flags(p))
+            (p["name"], p["bridge"], p["kind"], p["vlan"], _state(p), str(p["mtu"]), p["mac"], p["netns"], _flags(p))
             for p in rows
         ),
     )  # fmt: skip
@@ -73,7 +72,11 @@ def _state(port: Json) -> str:
 
 
 def _flags(port: Json) -> str:
-    return " ".join(flag for flag in ("isolated", "hairpin") if port[flag])
+    """What is out of the ordinary; JSON has the whole."""
+    flags = [flag for flag in ("isolated", "hairpin") if port[flag]]
+    flags += [f"{port['queues']} queues"] if port["queues"] > 1 else []
+    flags += ["no offloads"] if port["queues"] and not port["offloads"] else []
+    return ", ".join(flags)
 
 
 def workers(rows: list[Json]) -> None:
