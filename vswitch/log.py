@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from aiohttp.http import HttpProcessingError
+
 # syslog(3)'s priorities
 PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
@@ -35,6 +37,12 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(_fault_of_ours)
+
+
+def _fault_of_ours(record: logging.LogRecord) -> bool:
+    """Whether aiohttp logs something else than a client that does not speak HTTP: that has been answered with 400."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def read_by_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage
 
 from vswitch import log
 
@@ -48,6 +49,13 @@ def test_levels_below_are_left_out(stream: TextIO) -> None:
     log.set_up("warning", stream)
     logging.getLogger("vswitch").info("quiet")
     assert written(stream) == []
+
+
+@pytest.mark.parametrize(("error", "lines"), [(BadHttpMessage("no HTTP"), 0), (KeyError("a fault of ours"), 2)])
+def test_a_client_that_speaks_no_http_is_no_fault(stream: TextIO, error: Exception, lines: int) -> None:
+    log.set_up("info", stream)
+    logging.getLogger("aiohttp.server").error("Error handling request", exc_info=error)
+    assert len(written(stream)) == lines
 
 
 @pytest.mark.parametrize("value", ["", "1:2", "nonsense", "1:2:3"])

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from vswitch.observe import metrics
 from vswitch.observe.collector import Snapshot
 from vswitch.observe.metrics import MetricsError, MetricsServer, render
 from vswitch.observe.report import BridgeReport, PortReport, PortStats, SwitchReport, WorkerReport
@@ -227,6 +228,17 @@ async def set_event(event: asyncio.Event) -> None:
 
 
 # Where it is served
+
+
+async def test_a_connection_that_asks_for_nothing_is_closed(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "IDLE_S", 0.05)
+    host, _, port = (await server.start("127.0.0.1:0")).rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /metr")
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
 
 
 async def test_moves_to_a_changed_address(server: MetricsServer) -> None:

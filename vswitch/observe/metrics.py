@@ -24,6 +24,7 @@ from ..config.text import split_listen
 from .collector import Observed, Snapshot, SwitchCollector
 
 SHUTDOWN_S = 0.5  # grace for a scrape under way when the server stops
+IDLE_S = 75.0  # a connection that asks for nothing is closed; scrapes come every minute at least
 
 REMEDIES = {
     errno.EADDRINUSE: "the address is in use by another program; choose a free port, or 0 for any",
@@ -107,7 +108,7 @@ class MetricsServer:
         """Serve on `address`; `listen` is how the configuration puts it."""
         app = web.Application()
         app.router.add_get("/metrics", self._scrape)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=SHUTDOWN_S)
         try:
             host, port = split_listen(address)
             await runner.setup()
