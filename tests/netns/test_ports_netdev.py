@@ -174,6 +174,14 @@ async def test_the_host_gets_its_device_back_as_it_was(lab: Lab, guest: Guest, l
     assert link() == (before[0], 1400)
 
 
+async def test_the_log_tells_which_of_the_hosts_addresses_is_cut_off(
+    lab: Lab, guest: Guest, opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.address(guest.near, "192.0.2.7/24")
+    await opened(name=guest.near)
+    assert f"port {guest.near}: the host has 192.0.2.7 on this device" in caplog.text
+
+
 async def test_what_the_kernel_drops_before_we_read_is_counted_once(guest: Guest, opened) -> None:
     port = await opened(name=guest.near)
     sock = socket.socket(fileno=os.dup(port.fds[0]))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # linux/sockios.h, linux/if.h
 SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
+SIOCGIFADDR = 0x8915
 SIOCGIFMTU = 0x8921
 SIOCSIFMTU = 0x8922
 SIOCSIFHWADDR = 0x8924
@@ -72,6 +73,11 @@ class Interface:
         self._ask(SIOCSIFMTU, struct.pack("i", value))
 
     @property
+    def address(self) -> str:
+        """The host's IPv4 address on the device; EADDRNOTAVAIL where it has none."""
+        return socket.inet_ntoa(self._ask(SIOCGIFADDR)[4:8])
+
+    @property
     def mac(self) -> str:
         """The MAC address, lower case, with colons."""
         return self._ask(SIOCGIFHWADDR)[2:8].hex(":")
@@ -92,6 +98,13 @@ def read(name: str) -> Link:
             return device.link()
         except OSError:
             raise PortError("name", name, "no such device") from None
+
+
+def host_address(name: str) -> str | None:
+    """The host's IPv4 address on the device called `name`, if it has one and there is such a device."""
+    with Interface(name) as device, contextlib.suppress(OSError):
+        return device.address
+    return None
 
 
 def set_up(name: str, port: Port, original: Link, *, up: bool = False) -> Link:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import grp
+import logging
 import pwd
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from vswitch.dataplane import Offload
 from vswitch.ports import tun
 from vswitch.ports.device import PortError
 from vswitch.ports.follow import LinkedDevice
-from vswitch.ports.ifreq import give_back, read, set_up
+from vswitch.ports.ifreq import give_back, host_address, read, set_up
 from vswitch.ports.links import Links
 from vswitch.ports.netlink import Link
 from vswitch.ports.packet import PacketSocket, packet_offloads
@@ -36,6 +37,8 @@ from vswitch.ports.watch import LinkEvent
 
 if TYPE_CHECKING:
     from vswitch.config.model import Port
+
+log = logging.getLogger(__name__)
 
 ALIAS = "made by vswitch"
 MAX_ID = 2**31 - 1  # of a user or group: what fcntl.ioctl takes
@@ -117,6 +120,8 @@ class NetDev(LinkedDevice):
             raise PortError("name", self.name, f"cannot take the device's frames: {error.strerror}") from None
         self._attached, self.unusable = link.ifindex, None
         self.take_link(link)
+        if address := await in_thread(host_address, self.name):
+            log.warning("port %s: the host has %s on this device, and is not reached by it any more", self.name, address)
 
     def _on_event(self, event: LinkEvent) -> None:
         self._catch_up()
