@@ -86,7 +86,10 @@ class Inside:
 
     @property
     def layer_3(self) -> int:
-        return len(self.rest) - 2 - (4 if self.rest[:2] == b"\x88\xa8" and len(self.rest) >= 6 else 0)
+        tags = 0
+        while tags < 2 and len(self.rest) >= 4 * tags + 6 and self.rest[4 * tags:][:2] in (b"\x81\x00", b"\x88\xa8"):
+            tags += 1
+        return len(self.rest) - 2 - 4 * tags
 
 
 class Dropped(Exception):

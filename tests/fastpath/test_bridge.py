@@ -195,9 +195,16 @@ async def test_egress_mtu():
     assert board.drops("a") == {"exceeds_mtu": 1}
 
 
-async def test_a_full_sized_frame_with_an_8021ad_tag_fits():
+@pytest.mark.parametrize("tags", [
+    [tag(7, tpid=0x88A8)],
+    [tag(7, tpid=0x88A8), tag(8)],
+    [tag(7), tag(8)],
+    [tag(7), tag(8, tpid=0x88A8), tag(9)],
+])
+async def test_a_full_sized_frame_fits_whatever_tags_it_has(tags):
+    """A provider's tag over the customer's, above all."""
     board = await Switchboard.make({"a": {}, "b": {"mtu": 1000}})
-    fits = ethernet(BROADCAST, A, tag(7, tpid=0x88A8), payload=bytes(1000))
+    fits = ethernet(BROADCAST, A, *tags, payload=bytes(1000))
     assert board.send("a", fits) == {"b": [fits]}
     assert board.send("a", fits + b"\0") == {}
     assert board.drops("a") == {"exceeds_mtu": 1}

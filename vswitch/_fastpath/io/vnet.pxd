@@ -111,7 +111,7 @@ cdef inline bint _csum_inside(const VnetHdr *h, uint32_t length, uint32_t l2_len
 cdef inline bint _gso_parse(const VnetHdr *h, const uint8_t *frame, uint32_t length, uint32_t l2_len,
                             GsoInfo *info) noexcept nogil:
     """Fill in info; false where header and frame disagree."""
-    cdef uint32_t l3_off = _skip_tags(frame, length, l2_len), l4_off
+    cdef uint32_t l3_off = skip_tags(frame, length, l2_len), l4_off
     cdef uint16_t ethertype = load16be(frame + l3_off - 2)
     cdef uint8_t protocol = PROTO_UDP if h.gso_type == VNET_GSO_UDP_L4 else PROTO_TCP
     if h.gso_size == 0 or h.gso_size == GSO_BY_FRAGS or not _type_fits(h.gso_type, ethertype):
@@ -128,7 +128,7 @@ cdef inline bint _gso_parse(const VnetHdr *h, const uint8_t *frame, uint32_t len
     info.l4_off = <uint16_t>l4_off
     return l4_off and _l4_parse(h, frame, length, info)
 
-cdef inline uint32_t _skip_tags(const uint8_t *frame, uint32_t length, uint32_t l2_len) noexcept nogil:
+cdef inline uint32_t skip_tags(const uint8_t *frame, uint32_t length, uint32_t l2_len) noexcept nogil:
     """Where layer 3 begins, behind tags that the caller does not know of too."""
     cdef uint32_t tags = 0
     cdef uint16_t tpid = load16be(frame + l2_len - 2)

@@ -7,10 +7,11 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from ..core.context cimport Context, charge, drop
 from ..core.frame cimport FRAME_FLOOD, FRAME_TAGGED, Burst, Frame
-from ..core.native cimport count, load16be
-from ..core.snapshot cimport PORT_HAIRPIN, PORT_ISOLATED, PORT_UP, Bridge, Port
+from ..core.native cimport count
+from ..core.snapshot cimport OFFLOAD_CSUM, PORT_HAIRPIN, PORT_ISOLATED, PORT_UP, Bridge, Port
 from ..core.verdict cimport *
-from ..core.wire cimport ETH_MACS, ETH_P_8021AD, VLAN_HLEN
+from ..core.wire cimport ETH_HLEN, VLAN_HLEN
+from ..io.vnet cimport skip_tags
 from .egress cimport enqueue
 from .storm cimport storm_verdict
 from .vlan cimport carries
@@ -45,11 +46,14 @@ cdef inline uint8_t unicast(Context *ctx, const Port *source, const Port *port, 
     return PENDING
 
 cdef inline bint exceeds_mtu(const Port *port, const Frame *frame) noexcept nogil:
-    """An 802.1ad tag is payload, but does not count: as in the kernel, a full-sized frame with one passes."""
-    cdef uint32_t type_at = ETH_MACS + (VLAN_HLEN if frame.flags & FRAME_TAGGED else 0)
+    """Tags within are payload, but do not count: a full-sized frame passes with an 802.1ad tag and the customer's."""
+    cdef uint32_t l3_off
     if frame.l3_len <= port.mtu:
         return False
-    return load16be(frame.data + type_at) != ETH_P_8021AD or frame.l3_len > port.mtu + VLAN_HLEN
+    if frame.needs & ~OFFLOAD_CSUM:
+        return True                     # of a super-frame's segments it is known exactly
+    l3_off = ETH_HLEN + (VLAN_HLEN if frame.flags & FRAME_TAGGED else 0)
+    return frame.len - skip_tags(frame.data, frame.len, l3_off) > port.mtu
 
 cdef inline void flood(Context *ctx, const Port *source, Frame *frame) noexcept nogil:
     cdef const Bridge *bridge = source.bridge
