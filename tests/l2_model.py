@@ -210,6 +210,9 @@ class Bridge:
 
     def forget(self, old: PortView, new: PortView | None) -> None:
         """What a port's change makes untrue."""
+        if new is None or new.storm != old.storm:
+            for kind in range(3):
+                del self.flooded[old.name, kind]
         if old.bridge is None:
             return
         if new is None or new.bridge != old.bridge:

@@ -214,6 +214,7 @@ class Dataplane:
             await self._quiesce()
             self._superseded.clear()
             self._forget(old_ports)
+            self._reset_meters(old_ports)
 
     def _tables(self, bridges: dict[int, BridgeView]) -> dict[int, ForwardingDatabase]:
         """The FDB of each bridge: the one it has, or a new one where it had none or another size."""
@@ -254,6 +255,12 @@ class Dataplane:
         for id in self._ports.keys() - old_ports.keys():
             for worker in self._workers:
                 worker.reset_port(id)
+
+    def _reset_meters(self, old_ports: dict[int, PortView]) -> None:
+        """Of ports with other storm limits, or another owner; a slow rate's debt would hold up a fast one for seconds."""
+        for id, new in self._ports.items():
+            if id not in old_ports or new.storm != old_ports[id].storm:
+                self._shared.reset_meters(id)
 
     async def _quiesce(self) -> None:
         deadline = asyncio.get_running_loop().time() + QUIESCENCE_LIMIT_S

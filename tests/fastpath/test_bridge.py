@@ -171,6 +171,15 @@ async def test_storm_control(limits, dst, reason):
     assert board.drops("a") == {reason: 1000 - passed}
 
 
+async def test_a_new_storm_limit_owes_nothing_to_the_old_one():
+    """At one frame a second the next is due in a second; that must not hold up a thousand a second."""
+    board = await Switchboard.make({"a": {"storm": (1, 0, 0)}, "b": {}})
+    assert list(board.send("a", HELLO)) == ["b"]
+    assert board.send("a", HELLO) == {}
+    await board.change("a", storm=(1000, 0, 0))
+    assert list(board.send("a", HELLO)) == ["b"]
+
+
 async def test_storm_control_leaves_known_unicast_alone():
     board = await Switchboard.make({"a": {"storm": (1, 1, 1)}, "b": {}})
     board.send("b", ethernet(BROADCAST, B))

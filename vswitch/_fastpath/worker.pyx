@@ -188,6 +188,10 @@ cdef class Shared:
         atomic_store64_seq(<uint64_t *>&self.current, <uint64_t>&owner.snapshot)
         return previous
 
+    def reset_meters(self, uint32_t port):
+        """Let a port's storm limits begin anew: what was used of others is no debt."""
+        memset(<StormMeter *>self.meters.body() + port, 0, sizeof(StormMeter))
+
 
 cdef class Worker:
     """One worker; `run` it in a thread. All other methods are for the control side and may be called meanwhile."""
