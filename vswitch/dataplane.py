@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -139,20 +140,20 @@ class Registry:
     def __init__(self, size: int, what: str) -> None:
         self._size, self._what = size, what
         self._ids: dict[str, int] = {}
+        self._free = list(range(size))  # a heap: the lowest goes first, so tables stay short
 
     def allocate(self, name: str) -> int:
         """The name's number, a free one if it has none yet. Raises ValueError when all are taken."""
         if name not in self._ids:
-            taken = set(self._ids.values())
-            free = next((id for id in range(self._size) if id not in taken), None)
-            if free is None:
+            if not self._free:
                 raise ValueError(f"no room for {name}: {self._size} {self._what} are the most")
-            self._ids[name] = free
+            self._ids[name] = heapq.heappop(self._free)
         return self._ids[name]
 
     def release(self, name: str) -> None:
         """The name's number may go to another; its owner has been withdrawn from the picture."""
-        self._ids.pop(name, None)
+        if (id := self._ids.pop(name, None)) is not None:
+            heapq.heappush(self._free, id)
 
     def get(self, name: str) -> int | None:
         return self._ids.get(name)
@@ -188,8 +189,10 @@ class Dataplane:
 
     async def stop(self) -> None:
         """Withdraw everything and end the workers' threads."""
-        await self.publish((), ())
-        await asyncio.to_thread(self._workers.stop)
+        try:
+            await self.publish((), ())
+        finally:
+            await asyncio.to_thread(self._workers.stop)
 
     def memory_port(self, name: str, *, sink: bool = False) -> MemoryPort:
         """The rings of a memory port; with `sink` what is sent to it is only counted."""

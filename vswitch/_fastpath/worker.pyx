@@ -35,8 +35,8 @@ cdef enum:
     EVENTS = 64
     LOOK_NS = 20000
     GAP_CAP = 4                         # gaps longer than this many busy_poll_ns count as that long
-    STOLEN_NS = 200000
-    BACKOFF_NS = 100000000
+    STOLEN_NS = 1000000
+    BACKOFF_NS = 20000000
 
 
 cdef void work(WorkerState *w) noexcept nogil:

@@ -9,7 +9,7 @@ import os
 from libc.string cimport memcpy
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
-from .native cimport memory_allow
+from .native cimport close, memory_allow
 
 cdef class Arena:
     """`size` bytes of body behind the header. Raises OSError when the kernel has no memory to give."""
@@ -42,4 +42,4 @@ cdef class Arena:
             memory_allow(self.base, ARENA_HEADER + self.size)
             munmap(self.base, ARENA_HEADER + self.size)
         if self.fd > 0:
-            os.close(self.fd)
+            close(self.fd)          # not os.close: at the interpreter's end there may be no `os` any more

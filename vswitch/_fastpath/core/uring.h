@@ -108,24 +108,30 @@ static inline void uring_queue(struct uring *u, int opcode, unsigned slot, const
     u->queued++;
 }
 
-/* Run all queued requests; results[tag] becomes the bytes moved, or a negative errno. Returns how many there were. */
-static inline int uring_run(struct uring *u, int *results)
+/* Run all queued requests; results[tag] becomes the bytes moved, or a negative errno. What the kernel would not take is
+ * withdrawn, since it points at memory that is the caller's again: its result stays as the caller set it. */
+static inline void uring_run(struct uring *u, int *results)
 {
     unsigned wanted = u->queued, head = *u->cq_head;
-    unsigned submitted = 0;
     while (u->queued) {
-        int n = (int)syscall(__NR_io_uring_enter, u->fd, u->queued, wanted - submitted, IORING_ENTER_GETEVENTS, NULL, 0);
+        int n = (int)syscall(__NR_io_uring_enter, u->fd, u->queued, u->queued, IORING_ENTER_GETEVENTS, NULL, 0);
         if (n < 0 && errno != EINTR && errno != EAGAIN && errno != EBUSY)
             break;
         if (n > 0)
-            u->queued -= (unsigned)n, submitted += (unsigned)n;
+            u->queued -= (unsigned)n;
     }
-    for (; head != __atomic_load_n(u->cq_tail, __ATOMIC_ACQUIRE); head++) {
-        struct io_uring_cqe *cqe = &u->cqes[head & u->cq_mask];
-        results[cqe->user_data] = cqe->res;
+    __atomic_store_n(u->sq_tail, *u->sq_tail - u->queued, __ATOMIC_RELEASE);
+    wanted -= u->queued;
+    u->queued = 0;
+    while (wanted) {
+        if (head == __atomic_load_n(u->cq_tail, __ATOMIC_ACQUIRE))
+            syscall(__NR_io_uring_enter, u->fd, 0, wanted, IORING_ENTER_GETEVENTS, NULL, 0);
+        for (; wanted && head != __atomic_load_n(u->cq_tail, __ATOMIC_ACQUIRE); head++, wanted--) {
+            struct io_uring_cqe *cqe = &u->cqes[head & u->cq_mask];
+            results[cqe->user_data] = cqe->res;
+        }
     }
     __atomic_store_n(u->cq_head, head, __ATOMIC_RELEASE);
-    return (int)wanted;
 }
 
 #endif

@@ -11,4 +11,4 @@ cdef extern from "uring.h" nogil:
     int uring_file(uring *u, unsigned int slot, int fd) noexcept
     void uring_queue(uring *u, int opcode, unsigned int slot, const void *address, unsigned int length,
                      uint64_t tag) noexcept
-    int uring_run(uring *u, int *results) noexcept
+    void uring_run(uring *u, int *results) noexcept

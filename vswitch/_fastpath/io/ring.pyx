@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 
 from ..core.frame cimport FRAME_MAX, VNET_LEN
 from ..core.counters cimport MAX_WORKERS
+from ..core.native cimport close
 
 PLAIN = bytes(VNET_LEN)
 
@@ -94,4 +95,4 @@ cdef class MemoryRings:
         for worker in range(MAX_WORKERS):
             free(self.port.tx[worker].bytes)
         if self.port.event > 0:
-            os.close(self.port.event)
+            close(self.port.event)
