@@ -175,8 +175,10 @@ class Daemon:
         try:
             plan = await self._switch.apply(load(file), source=str(file))
         except REFUSALS as error:
+            self._switch.refused()
             log.error("not reloaded: %s", placed(error, file).replace("\n", "; "))
         except Exception:  # a fault of ours is no reason to cut off everybody
+            self._switch.refused()
             log.exception("not reloaded: %s", file)
         else:
             log.info("reloaded %s: %d changes", file, len(plan))

@@ -123,6 +123,10 @@ class Switch:
             follower(self.config)
         self._caretaker.remake(self._caretaker.orphans())
 
+    def refused(self) -> None:
+        """The file was to be read again and is no good: until something is applied, file and switch differ."""
+        self._apply_failed = True
+
     def on_config(self, follower: Callable[[Config], None]) -> None:
         """Have every configuration told that comes into force from now on."""
         self._followers.append(follower)

@@ -168,6 +168,7 @@ def test_a_broken_file_at_sighup_leaves_the_old(settled: SwitchHost) -> None:
     wait_for(lambda: settled.daemon.text() != said, LIMIT_S, "the daemon to complain")
     assert str(settled.file) in settled.daemon.text().removeprefix(said)
     assert picture(settled) == before
+    assert settled.get("show")["apply_failed"]
 
 
 # Devices that do as they please

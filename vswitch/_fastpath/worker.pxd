@@ -22,6 +22,7 @@ cdef struct WorkerState:
     uint64_t busy_poll_ns
     uint64_t gap_ns                     # running mean of recent gaps between rounds that brought frames
     uint64_t last_ns                    # when the last such round ended
+    uint64_t stolen_ns                  # when the worker was last put aside while it spun
     uint64_t spin_again_ns              # not before this time: others want the processor
     uint64_t looked_ns                  # when the epoll set was last asked
     uint32_t n_hot

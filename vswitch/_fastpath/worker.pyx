@@ -11,8 +11,8 @@ cannot take up a snapshot that its publisher believes abandoned.
 Polling adapts. A port stays hot for `busy_poll_ns` after its last frame, but only while frames have lately been following
 each other faster than that; without hot ports the worker sleeps. A sleeping worker costs a frame tens of microseconds, a
 spinning one a core. Where others want that core, spinning harms twice: it takes from them, and the scheduler pays it back
-when frames come. So a round that brought nothing and yet took STOLEN_NS, because the worker had been put aside, ends
-spinning for BACKOFF_NS.
+when frames come. So two rounds within STOLEN_AGAIN_NS that brought nothing and yet took STOLEN_NS, because the worker had
+been put aside, end spinning for BACKOFF_NS.
 """
 import os
 
@@ -33,10 +33,11 @@ from .pipeline cimport pipeline
 
 cdef enum:
     EVENTS = 64
-    LOOK_NS = 20000
+    LOOK_NS = 50000
     GAP_CAP = 4                         # gaps longer than this many busy_poll_ns count as that long
-    STOLEN_NS = 1000000
-    BACKOFF_NS = 20000000
+    STOLEN_NS = 100000
+    STOLEN_AGAIN_NS = 10000000
+    BACKOFF_NS = 200000000
 
 
 cdef void work(WorkerState *w) noexcept nogil:
@@ -169,7 +170,9 @@ cdef inline void account(WorkerState *w, uint64_t moved) noexcept nogil:
         count(&w.stats.busy_ns, now - w.ctx.now_ns)
         w.last_ns = now
     elif now - w.ctx.now_ns >= STOLEN_NS:
-        w.spin_again_ns = now + BACKOFF_NS
+        if now - w.stolen_ns < STOLEN_AGAIN_NS:
+            w.spin_again_ns = now + BACKOFF_NS
+        w.stolen_ns = now
     tick(w, now)
 
 

@@ -22,7 +22,7 @@ def show(report: Json) -> None:
     applied = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(report["applied_at"]))
     print(f"configuration: {report['config_file']}, applied {applied}")
     if report["apply_failed"]:
-        print("               the last attempt to change it was rolled back; the log says why")
+        print("               the last attempt to change it failed and changed nothing; the log says why")
     print(f"metrics: {_metrics(report['metrics_listen'])}")
     for section, rows in ((bridges, "bridges"), (ports, "ports"), (workers, "workers")):
         if report[rows]:

@@ -149,7 +149,7 @@ def _configuration(report: SwitchReport) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "vswitch_config_last_apply_successful",
-        "1 if the last attempt to change the configuration succeeded, 0 if it was rolled back.",
+        "1 if the last attempt to change the configuration succeeded, 0 if it was refused or rolled back.",
         value=0 if report.apply_failed else 1,
     )
 

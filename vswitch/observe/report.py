@@ -79,7 +79,7 @@ class SwitchReport(msgspec.Struct, frozen=True, kw_only=True):
     config_file: str  # where the configuration in force came from
     generation: int  # grows by one with every change in force
     applied_at: float  # when the configuration in force was applied
-    apply_failed: bool = False  # the last attempt to change it was rolled back
+    apply_failed: bool = False  # the last attempt was rolled back, or the file was refused at SIGHUP
     metrics_listen: str | None
     bridges: list[BridgeReport]
     ports: list[PortReport]
