@@ -22,6 +22,9 @@ cdef struct WorkerState:
     uint64_t busy_poll_ns
     uint64_t gap_ns                     # running mean of recent gaps between rounds that brought frames
     uint64_t last_ns                    # when the last such round ended
+    uint64_t window_ns                  # when the load began to be measured anew
+    uint64_t window_busy_ns             # time since then on rounds that brought frames
+    bint loaded                         # by the last window's measure
     uint64_t stolen_ns                  # when the worker was last put aside while it spun
     uint64_t spin_again_ns              # not before this time: others want the processor
     uint64_t looked_ns                  # when the epoll set was last asked

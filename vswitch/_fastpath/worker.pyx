@@ -10,9 +10,12 @@ cannot take up a snapshot that its publisher believes abandoned.
 
 Polling adapts. A port stays hot for `busy_poll_ns` after its last frame, but only while frames have lately been following
 each other faster than that; without hot ports the worker sleeps. A sleeping worker costs a frame tens of microseconds, a
-spinning one a core. Where others want that core, spinning harms twice: it takes from them, and the scheduler pays it back
-when frames come. So two rounds within STOLEN_AGAIN_NS that brought nothing and yet took STOLEN_NS, because the worker had
-been put aside, end spinning for BACKOFF_NS.
+spinning one a core. So spinning ends where it does not pay:
+
+- A loaded worker does not spin: frames gather while it sleeps, and what it leaves of the processor is for those who send
+  and receive them.
+- Where others want the core, spinning takes from them, and the scheduler pays it back when frames come. Two rounds within
+  STOLEN_AGAIN_NS that brought nothing and yet took STOLEN_NS, because the worker had been put aside, end it for BACKOFF_NS.
 """
 import os
 
@@ -35,9 +38,11 @@ cdef enum:
     EVENTS = 64
     LOOK_NS = 50000
     GAP_CAP = 4                         # gaps longer than this many busy_poll_ns count as that long
-    STOLEN_NS = 100000
-    STOLEN_AGAIN_NS = 10000000
-    BACKOFF_NS = 200000000
+    STOLEN_NS = 500000
+    STOLEN_AGAIN_NS = 20000000
+    BACKOFF_NS = 100000000
+    WINDOW_NS = 2000000
+    LOADED_SHARE = 5                    # a worker that is busy for a fifth of a window or more is loaded
 
 
 cdef void work(WorkerState *w) noexcept nogil:
@@ -121,7 +126,7 @@ cdef inline bint is_hot(const WorkerState *w, uint64_t tag) noexcept nogil:
     return False
 
 cdef inline bint spinning_pays(const WorkerState *w) noexcept nogil:
-    return w.gap_ns < w.busy_poll_ns and w.ctx.now_ns >= w.spin_again_ns
+    return w.gap_ns < w.busy_poll_ns and not w.loaded and w.ctx.now_ns >= w.spin_again_ns
 
 cdef uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
     """One burst from the port that an event names; returns how many frames. The event may be older than the snapshot."""
@@ -168,11 +173,16 @@ cdef inline void account(WorkerState *w, uint64_t moved) noexcept nogil:
             gap = GAP_CAP * w.busy_poll_ns
         w.gap_ns = (3 * w.gap_ns + gap) >> 2
         count(&w.stats.busy_ns, now - w.ctx.now_ns)
+        w.window_busy_ns += now - w.ctx.now_ns
         w.last_ns = now
     elif now - w.ctx.now_ns >= STOLEN_NS:
         if now - w.stolen_ns < STOLEN_AGAIN_NS:
             w.spin_again_ns = now + BACKOFF_NS
         w.stolen_ns = now
+    if now - w.window_ns >= WINDOW_NS:
+        w.loaded = w.window_busy_ns * LOADED_SHARE > now - w.window_ns
+        w.window_busy_ns = 0
+        w.window_ns = now
     tick(w, now)
 
 
