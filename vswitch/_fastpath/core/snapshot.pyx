@@ -4,7 +4,8 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
 from ..io.ring cimport MemoryRings
 from ..l2.fdb cimport ForwardingDatabase
-from .counters cimport MAX_PORTS, MAX_WORKERS
+from .counters cimport MAX_PORTS, MAX_WORKERS, SELF_PORT
+from .packet cimport NO_DEVICE
 from .snapshot cimport *
 
 cdef dict KINDS = {"tap": PORT_TAP, "packet": PORT_PACKET, "memory": PORT_MEMORY}
@@ -76,6 +77,7 @@ cdef class SnapshotOwner:
         cdef uint32_t worker
         cdef uint64_t *bits
         port.id = view.id
+        port.device = NO_DEVICE
         port.kind = KINDS[view.kind]
         port.flags = (PORT_UP * view.up) | (PORT_ISOLATED * view.isolated) | (PORT_HAIRPIN * view.hairpin)
         port.offloads = view.offloads
