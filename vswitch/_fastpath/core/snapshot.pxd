@@ -7,7 +7,7 @@ counters, storm meters, memory ports' rings) are pointed at, never contained.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..filter.rule cimport Ruleset
-from ..io.ring cimport MemoryPort
+from ..io.ring cimport MemoryPort, MemoryRings
 from ..l2.fdb cimport Fdb
 from ..l3.route cimport RouteTable
 from .counters cimport MAX_WORKERS
@@ -18,6 +18,7 @@ cdef enum PortKind:
     PORT_TAP
     PORT_PACKET
     PORT_MEMORY
+    PORT_SELF                           # the switch itself: rings to and from the control side
 
 cdef enum VlanMode:
     VLAN_ALL = 0                        # every VLAN passes, tagged as it is
@@ -120,3 +121,9 @@ cdef class SnapshotOwner:
     cdef void *_block(self, size_t size) except NULL
     cdef _fill_bridge(self, Bridge *bridge, view, list ports)
     cdef _fill_port(self, Port *port, view, dict memory)
+    cdef _fill_own_port(self, MemoryRings rings)
+    cdef _fill_layer3(self, layer3)
+    cdef _fill_device(self, Device *device, view)
+    cdef _vlan_device(self, Bridge *bridge, view)
+    cdef _bridge_device(self, Bridge *bridge, uint16_t id)
+    cdef _concern_ip(self, const Bridge *bridge)
