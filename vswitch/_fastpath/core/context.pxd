@@ -58,6 +58,7 @@ cdef struct Context:
     uint8_t *scratch                    # the burst's memory
     uint8_t *bounce                     # BOUNCE bytes, where a super-frame is cut up for a port that cannot take it
     uring ring                          # for batches of tap frames
+    uint32_t fragment_id                # of the IPv6 packets that were cut up
     uint32_t extra_head
     uint32_t extra_tail                 # both only grow
     uint8_t resume                      # Extra.resume of the burst under way

@@ -28,6 +28,7 @@ cdef enum:
     FRAME_FLOOD = 4
     FRAME_IP = 8                        # `Burst.packets` tells of it: the IP stages have business with it
     FRAME_TO_US = 16                    # for the switch itself as a router or host: not bridged
+    FRAME_CUT = 64                      # to be fragmented: `cut` bytes of layer 3 are the most
     FRAME_ROUTED = 32                   # rewritten for its next link: it leaves as one of the switch's own
 
 cdef enum Entry:
@@ -46,6 +47,7 @@ cdef struct Frame:
     uint8_t needs                       # OFFLOAD_*: the work that a virtio-net header leaves to be done
     uint16_t vid                        # 0: outside any VLAN
     uint16_t priority                   # PCP and DEI, in their place in the TCI
+    uint16_t cut
     uint16_t out                        # port id; meaningless for FRAME_FLOOD
     uint32_t aux                        # TPID << 16 | TCI that the kernel took off; 0: none
     uint64_t dst
