@@ -9,13 +9,14 @@ device exists is found when it is opened.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from . import text
 from .errors import ConfigError, Problem
+from .judge import between as _between
+from .judge import readable as _read
 from .model import KINDS, LOG_LEVELS, MAX_MACS, Bridge, Config, Metrics, Port, StaticMac, Storm, Switch
 
 LATER_KINDS = ("vxlan", "gre")
@@ -251,18 +252,6 @@ def vlan_text(port: Port) -> str:
 
 
 # Wording
-
-
-def _read(path: str, value: Any, reader: Callable[[Any], object]) -> Iterator[Problem]:
-    try:
-        reader(value)
-    except ValueError as error:
-        yield Problem(path, str(error), value)
-
-
-def _between(path: str, value: int | None, low: int, high: int, unit: str = "") -> Iterator[Problem]:
-    if value is not None and not low <= value <= high:
-        yield Problem(path, " ".join(filter(None, (f"{low} to {high}", unit))), value)
 
 
 def one_of(words: tuple[str, ...]) -> str:

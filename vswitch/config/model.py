@@ -12,15 +12,11 @@ shared between threads and kept to be put back.
 
 from __future__ import annotations
 
-import msgspec
+from .table import Table
 
 KINDS = ("tap", "netdev", "memory")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MAX_MACS = 1_048_576
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every table of the file shares: immutable, keys by name, unknown keys refused."""
 
 
 class Switch(Table):
