@@ -20,16 +20,17 @@ from vswitch._fastpath.core.verdict import DROP_REASONS
 from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
 from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
 from vswitch._fastpath.worker import Shared
+from vswitch.own import SELF_PORT, OwnPort
 from vswitch.views import BridgeView, Layer3View, Offload, PortCounters, PortView, VlanMode, WorkerCounters
 from vswitch.workers import Workers
 
 __all__ = ["CYTHON_VERSION", "BridgeView", "Dataplane", "FdbCounters", "FdbRow", "MemoryPort", "Offload",
            "PortCounters", "PortView", "Registry", "VlanMode", "WorkerCounters"]
 
-SELF_PORT = 4095  # the switch's own, in the books
 MAX_PORTS = SELF_PORT
 MAX_BRIDGES = 1024
 MAX_DEVICES = 4096
+MAX_ROUTERS = 1024
 COUNTER_MASK = 2**64 - 1
 #: How long a worker may take to finish the burst it is in; far beyond any real one.
 QUIESCENCE_LIMIT_S = 2.0
@@ -72,6 +73,7 @@ class Dataplane:
         self.port_ids = Registry(MAX_PORTS, "ports")
         self.bridge_ids = Registry(MAX_BRIDGES, "bridges")
         self.device_ids = Registry(MAX_DEVICES, "devices of layer 3")
+        self.router_ids = Registry(MAX_ROUTERS, "routers")
         self.generation = 0
         self._shared = Shared()
         self._workers = Workers(workers, self._shared, busy_poll_us)
@@ -79,6 +81,7 @@ class Dataplane:
         self._bridges: dict[int, BridgeView] = {}
         self._ports: dict[int, PortView] = {}
         self._own = MemoryPort("own", workers, notify=True)
+        self.own = OwnPort(self._own)
         self._watching: set[tuple[int, int, int]] = set()
         self._superseded: list[SnapshotOwner] = []  # workers may still look at them
         self._publishing = asyncio.Lock()
