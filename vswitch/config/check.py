@@ -33,6 +33,7 @@ from .model import (
     StaticMac,
     Storm,
     Switch,
+    Timeouts,
 )
 
 LATER_KINDS = ("vxlan", "gre")
@@ -46,12 +47,6 @@ _AGEING_MAX = 1_000_000
 _QUEUES_MAX = 16
 _TIMEOUT_MAX = 100_000_000
 CONNECTIONS_MIN, CONNECTIONS_MAX = 1024, 16_777_216
-
-#: Timeouts of connection tracking by the names of the kernel's sysctls, less their common prefix.
-TIMEOUTS = (
-    "tcp_syn_sent", "tcp_syn_recv", "tcp_established", "tcp_fin_wait", "tcp_close_wait", "tcp_last_ack", "tcp_time_wait",
-    "tcp_close", "tcp_max_retrans", "tcp_unacknowledged", "udp", "udp_stream", "icmp", "icmpv6", "generic",
-)
 
 
 def checked(config: Config, source: str = "") -> Config:
@@ -154,11 +149,8 @@ def conntrack_problems(conntrack: Conntrack) -> Iterator[Problem]:
     """Faults of [conntrack]."""
     yield from _between("conntrack.max", conntrack.max, CONNECTIONS_MIN, CONNECTIONS_MAX, "connections")
     yield from _between("conntrack.per_port", conntrack.per_port, 0, conntrack.max, "connections; 0: as many as there is room")
-    for name, seconds in conntrack.timeouts.items():
-        if name not in TIMEOUTS:
-            yield Problem(f"conntrack.timeouts.{name}", one_of(TIMEOUTS), seconds)
-        else:
-            yield from _between(f"conntrack.timeouts.{name}", seconds, 1, _TIMEOUT_MAX, "seconds")
+    for name in Timeouts.__struct_fields__ if conntrack.timeouts else ():
+        yield from _between(f"conntrack.timeouts.{name}", getattr(conntrack.timeouts, name), 1, _TIMEOUT_MAX, "seconds")
 
 
 def bridge_problems(bridge: Bridge, path: str) -> Iterator[Problem]:

@@ -144,12 +144,32 @@ class Firewall(Table):
     rules6: str | None = None
 
 
+class Timeouts(Table):
+    """conntrack.timeouts: seconds, by the names of the kernel's sysctls nf_conntrack_tcp_timeout_established and so on."""
+
+    tcp_syn_sent: int | None = None
+    tcp_syn_recv: int | None = None
+    tcp_established: int | None = None
+    tcp_fin_wait: int | None = None
+    tcp_close_wait: int | None = None
+    tcp_last_ack: int | None = None
+    tcp_time_wait: int | None = None
+    tcp_close: int | None = None
+    tcp_max_retrans: int | None = None
+    tcp_unacknowledged: int | None = None
+    udp: int | None = None
+    udp_stream: int | None = None
+    icmp: int | None = None
+    icmpv6: int | None = None
+    generic: int | None = None
+
+
 class Conntrack(Table):
-    """[conntrack]: the table of connections. `per_port` bounds what one port may open; timeouts by the kernel's names."""
+    """[conntrack]: the table of connections. `per_port` bounds those that one port may open, 0: as many as there is room."""
 
     max: int = 262_144
     per_port: int = 0
-    timeouts: dict[str, int] = {}
+    timeouts: Timeouts | None = None
 
 
 class Config(Table):

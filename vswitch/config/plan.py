@@ -5,9 +5,10 @@ hairpin, limits, MTU, MAC, offloads. It is replaced where the device must be ope
 whatever makes a persistent tap. What no step mentions is not touched, which is the promise that no frame is lost on a
 port that did not change.
 
-Networks and routes are nothing but what the workers are told; they always change warm. Bridges change warm too, but for `mac_limit`, which sizes the FDB: its learned MACs are forgotten and learned again.
-[switch] sizes threads and names files for the life of the daemon, [conntrack] a table; `Plan.restart` lists what of it differs and cannot
-be had without a restart. `apply` refuses such a plan whole.
+Networks and routes are nothing but what the workers are told, and always change warm. So do bridges, but for
+`mac_limit`, which sizes the FDB: its learned MACs are forgotten and learned again. [switch] sizes threads and names
+files for the life of the daemon, [conntrack] a table; `Plan.restart` lists what of it differs and cannot be had
+without a restart. `apply` refuses such a plan whole.
 
 Both configurations must have passed `check.checked`: names are unique and spellings normal, so that equal means
 unchanged.
@@ -19,6 +20,8 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from .check import vlan_text
 from .errors import toml_text
@@ -194,12 +197,12 @@ def _changes(before: Any, after: Any, keys: tuple[str, ...]) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    if value is None or value == () or value == {}:
+    if value is None or value == ():
         return "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
-    if isinstance(value, Table | dict):
-        return toml_text(value)
+    if isinstance(value, Table):
+        return toml_text(msgspec.to_builtins(value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
