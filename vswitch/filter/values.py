@@ -22,6 +22,10 @@ class Net(msgspec.Struct, frozen=True):
     mask: Any
 
     @property
+    def is_all(self) -> bool:
+        return not int(self.mask)
+
+    @property
     def prefix(self) -> int | None:
         """The length of the prefix, or None when the mask has holes."""
         width, bits = self.mask.max_prefixlen, int(self.mask)

@@ -72,7 +72,7 @@ def _direction(text: str, asked: Asked) -> Direction:
     for direction in Direction:
         if direction.name == text.upper():
             return direction
-    raise Complaint(f'Invalid argument "{text}" for --ctdir')
+    raise Complaint(f'conntrack: Bad value for "--ctdir" option: "{text}"')
 
 
 write_states = _write(STATES.items())

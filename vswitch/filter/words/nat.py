@@ -137,7 +137,7 @@ def _save_ports(held: Any) -> str:
 
 def _show_ports(word: str) -> Callable[[Any, bool], str]:
     def show(held: Any, numeric: bool) -> str:
-        ports = "" if held.ports is None else f" {word} ports {write_range(held.ports, '-')}"
+        ports = "" if held.ports is None else f" {word} {write_range(held.ports, '-')}"
         return ports + _write_flags(held, "")
 
     return show
@@ -179,7 +179,7 @@ MASQUERADE = Extension(
     name="MASQUERADE",
     struct=Masquerade,
     options=(TO_PORTS, RANDOM, FULLY),
-    show=_show_ports("masq"),
+    show=_show_ports("masq ports:"),
     save=_save_ports,
     make=_make(Masquerade),
     demands=_in("POSTROUTING"),
@@ -189,7 +189,7 @@ REDIRECT = Extension(
     name="REDIRECT",
     struct=Redirect,
     options=(TO_PORTS, RANDOM),
-    show=_show_ports("redir"),
+    show=_show_ports("redir ports"),
     save=_save_ports,
     make=_make(Redirect),
     demands=_in("PREROUTING", "OUTPUT"),
@@ -197,7 +197,10 @@ REDIRECT = Extension(
 
 
 def _net(text: str, asked: Asked) -> Net:
-    return net(text, asked.family)
+    whole = net(text, asked.family)
+    if whole.prefix is None:
+        raise Complaint(f"invalid mask `{whole.mask}' specified")
+    return whole
 
 
 NETMAP = Extension(

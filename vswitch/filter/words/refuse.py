@@ -92,11 +92,9 @@ FLAGS = (
 def _level(text: str, asked: Asked) -> int:
     level = number(text)
     if level is None:
-        level = next((LEVELS[name] for name in LEVELS if text and name.startswith(text.lower())), None)
-        if level is None:
-            raise Complaint(f'log level "{text}" unknown\n')
-    if level > 7:
-        raise asked.bad(7)
+        level = LEVELS.get(text.lower())
+    if level is None or level > 7:
+        raise Complaint(f'log level "{text}" unknown\n')
     return level
 
 

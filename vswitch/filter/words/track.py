@@ -184,7 +184,7 @@ def _save_queue(held: Nfqueue) -> str:
 def _make_queue(fields: Fields) -> Nfqueue:
     queues = fields.values.get("queues", Range(0, 0))
     if "cpu_fanout" in fields.values and queues.first == queues.last:
-        raise Complaint("NFQUEUE: option --queue-cpu-fanout also requires --queue-balance.\n")
+        raise Complaint('NFQUEUE: option "--queue-cpu-fanout" also requires "--queue-balance".\n')
     return Nfqueue(**fields.values)
 
 
