@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from . import words as known
 from .model import Spec
 from .targets import Verdict
 from .values import Net
 from .words.complaint import Complaint
+from .words.readers import number
+
+VERDICTS = {verdict.name: verdict for verdict in Verdict}
+LONGEST_CHAIN = 28
+TOP_NUMBER = 0xFFFFFFFF
 
 EDITS = "ADIRC"  # the commands that speak of a rule
 
@@ -102,3 +108,28 @@ def _check_rule(command: Command, given: set[str]) -> None:
         raise Complaint(
             '\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n'
         )
+
+
+# Chains' names
+
+
+def check_length(chain: str) -> None:
+    if len(chain.encode()) > LONGEST_CHAIN:
+        raise Complaint(f"chain name `{chain}' too long (must be under {LONGEST_CHAIN + 1} chars)")
+
+
+def check_chain_name(chain: str, family: int) -> None:
+    if chain[:1] in ("-", "!"):
+        raise Complaint(f"chain name not allowed to start with `{chain[0]}'")
+    if not chain or chain in VERDICTS or known.target(chain, family) is not None:
+        raise Complaint("chain name may not clash with target name")
+    check_length(chain)
+    if any(character.isspace() for character in chain):
+        raise Complaint(f"Invalid chain name `{chain}'")
+
+
+def rule_number(text: str) -> int:
+    value = number(text)
+    if value is None or not 1 <= value <= TOP_NUMBER:
+        raise Complaint(f"Invalid rule number `{text}'")
+    return value

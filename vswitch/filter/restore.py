@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .command import check_chain_name
 from .draft import Draft
 from .edit import carry_out, set_policy
 from .model import TABLES, Counters, Rulesets
-from .parse import Parser, check_chain_name
+from .parse import Parser
 from .show import NOTHING, saved
 from .words.complaint import Complaint, Refused
 
