@@ -110,7 +110,7 @@ def _check_rule(command: Command, given: set[str]) -> None:
         )
 
 
-# Chains' names
+# Names of chains, numbers of rules
 
 
 def check_length(chain: str) -> None:
@@ -118,10 +118,14 @@ def check_length(chain: str) -> None:
         raise Complaint(f"chain name `{chain}' too long (must be under {LONGEST_CHAIN + 1} chars)")
 
 
+def is_target(name: str, family: int) -> bool:
+    return name in VERDICTS or known.target(name, family) is not None
+
+
 def check_chain_name(chain: str, family: int) -> None:
     if chain[:1] in ("-", "!"):
         raise Complaint(f"chain name not allowed to start with `{chain[0]}'")
-    if not chain or chain in VERDICTS or known.target(chain, family) is not None:
+    if not chain or is_target(chain, family):
         raise Complaint("chain name may not clash with target name")
     check_length(chain)
     if any(character.isspace() for character in chain):

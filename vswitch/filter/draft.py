@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from .command import LONGEST_CHAIN, is_target
 from .model import TABLES, UNTOUCHED, Chain, Rule, Rulesets, Spec, Table
 from .targets import Goto, Jump
 from .verify import verify_rule, verify_table
-from .words.complaint import MISSING, NO_CHAIN, Complaint, Refused
+from .words.complaint import INVALID, MISSING, NO_CHAIN, Complaint, Refused
 
 
 class ChainDraft:
@@ -71,20 +72,22 @@ class TableDraft:
 
     def make(self, chain: ChainDraft, spec: Spec) -> Rule:
         """A new rule for a chain, if the kernel would take it there."""
-        target = spec.target
-        if type(target) is Jump or type(target) is Goto:
-            self._jump(target)
+        self.follow(spec)
         verify_rule(spec, self.name, chain.name if chain.builtin else None)
         return Rule(self._draft.new_id(), spec)
 
-    def _jump(self, target: Jump | Goto) -> None:
+    def follow(self, spec: Spec) -> None:
+        """Raise unless the chain that a rule leads to is there."""
+        target = spec.target
+        if type(target) is not Jump and type(target) is not Goto:
+            return
         found = self.chains.get(target.chain)
         if found is None and isinstance(target, Goto):
-            raise Complaint(f"goto '{target.chain}' is not a chain\n")
+            raise Complaint(f"goto '{target.chain}' is not a chain")
         if found is None:
             raise Complaint(f"Chain '{target.chain}' does not exist")
         if found.builtin:
-            raise Refused("Invalid argument", f"{target.chain} is a built-in chain, which no rule may jump to")
+            raise Refused(INVALID, f"{target.chain} is a built-in chain, which no rule may jump to")
 
     def create(self, name: str) -> None:
         if name in self.chains:
@@ -94,17 +97,19 @@ class TableDraft:
     def delete(self, name: str) -> None:
         chain = self.chain(name)
         if chain.builtin:
-            raise Refused("Invalid argument", f"{name} is a built-in chain, which cannot be deleted")
+            raise Refused(INVALID, f"{name} is a built-in chain, which cannot be deleted")
         if any(_leads_to(rule, name) for rule in self.rules()):
-            raise Refused("Too many links", f"rules jump to chain {name}")
+            raise Refused("Too many links")
         if chain.rules:
-            raise Refused("Directory not empty", f"chain {name} has rules")
+            raise Refused("Directory not empty")
         del self.chains[name]
 
     def rename(self, old: str, new: str) -> None:
         """And have every jump follow, under the ids that the rules have."""
-        if new in self.chains:
+        if new in self.chains or is_target(new, self._draft.family):
             raise Refused("File exists")
+        if len(new.encode()) > LONGEST_CHAIN:
+            raise Refused(INVALID, f"A chain's name has at most {LONGEST_CHAIN} characters")
         chain = self.chain(old)
         if chain.builtin:
             raise Refused(NO_CHAIN)

@@ -71,6 +71,7 @@ def _delete(command: Command, draft: Draft, table: TableDraft) -> str:
         del chain.changing()[command.number - 1]
         return ""
     for spec in command.specs():
+        table.follow(spec)
         places = [place for place, rule in enumerate(chain.rules) if rule.spec == spec]
         if not places:
             raise Refused(NO_RULE)
@@ -86,6 +87,7 @@ def _told(command: Command, draft: Draft) -> str:
 
 def _check(command: Command, draft: Draft, counters: Counters) -> str:
     chain = _seen(draft.look(command.table), command.chain)[0]
+    TableDraft(draft.look(command.table), draft).follow(command.spec)
     held = {rule.spec for rule in chain.rules}
     if not all(spec in held for spec in command.specs()):
         raise Refused(NO_RULE)
@@ -149,7 +151,7 @@ def set_policy(table: TableDraft, name: str, policy: str) -> None:
     if chain is None or not chain.builtin:
         raise Refused("Bad built-in chain name")
     if policy not in ("ACCEPT", "DROP"):
-        raise Refused("Bad policy name", "a policy is ACCEPT or DROP")
+        raise Refused("Bad policy name", "A policy is ACCEPT or DROP")
     chain.policy = Verdict[policy]
 
 

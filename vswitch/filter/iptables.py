@@ -16,7 +16,7 @@ from .edit import carry_out
 from .model import TABLES, Counters, Rulesets
 from .parse import Parser
 from .restore import Restore, save
-from .words.complaint import VERSION, Complaint, Refused
+from .words.complaint import VERSION, Complaint, Refused, Usage
 
 PROGRAMS = {
     "iptables": 4,
@@ -64,21 +64,7 @@ def run(
         return Outcome(rulesets, usage.stdout, usage.stderr, usage.code)
 
 
-class Usage(Exception):
-    """The program ends at once, with this said."""
-
-    def __init__(self, code: int, stdout: str = "", stderr: str = "") -> None:
-        super().__init__(stderr)
-        self.code = code
-        self.stdout = stdout
-        self.stderr = stderr
-
-
 def _iptables(program: str, argv: Sequence[str], family: int, rulesets: Rulesets, held: Counters) -> Outcome:
-    if any(word in ("-h", "--help") for word in argv):
-        raise Usage(0, helptext.usage(program, argv, family))
-    if any(word in ("-V", "--version") for word in argv):
-        raise Usage(0, f"{program} {VERSION}\n")
     parser = Parser(family)
     command = parser.parse(argv)
     draft = Draft(rulesets, family)
@@ -114,7 +100,8 @@ def _restore(
     if options.rest:
         raise Usage(1, stderr=f"Can't open {options.rest[0]}: No such file or directory\n")
     draft = Draft(rulesets, family)
-    reading = Restore(draft, held, "c" in options.given, "n" not in options.given, options.values.get("T"))
+    counted, flush = "c" in options.given, "n" not in options.given
+    reading = Restore(program, draft, held, counted=counted, flush=flush, only=options.values.get("T"))
     try:
         reading.read(stdin)
         changed = draft.freeze()

@@ -11,25 +11,28 @@ from collections.abc import Sequence
 from . import words as known
 from .command import LONGEST_CHAIN, VERDICTS, Command, check, check_chain_name, check_length, rule_number
 from .getopt import Main, Words
+from .help import usage
 from .model import Spec
 from .targets import Goto, Jump, Target
 from .values import NONE
 from .words.base import Extension, Fields, finish
-from .words.complaint import Complaint
+from .words.complaint import VERSION, Complaint, Usage
 from .words.link import interface, weird
 from .words.names import protocol_number
 from .words.readers import net, number
 
+PROGRAM = {4: "iptables", 6: "ip6tables"}
 TOP_COUNTER = 0xFFFFFFFFFFFFFFFF
 
 
 class Parser(Words):
     """One line being read. `warnings` is for stderr, of words that are taken all the same."""
 
-    def __init__(self, family: int, restoring: bool = False) -> None:
+    def __init__(self, family: int, table: str | None = None) -> None:
+        """With `table` a line of a restore, which has said its table before."""
         super().__init__(family)
-        self.restoring = restoring
-        self.command = Command()
+        self.restoring = table is not None
+        self.command = Command(table=table or "filter")
         self.given: set[str] = set()
         self.warnings: list[str] = []
         self.target: Target | None = None
@@ -178,8 +181,18 @@ class Parser(Words):
                 raise Complaint(f"-c {name} counter not numeric")
         self.command.counters = number(packets) or 0, number(size) or 0
 
+    def on_version(self, letter: str, _: str) -> None:
+        raise Usage(0, f"{PROGRAM[self.family]} {VERSION}\n")
+
+    def on_help(self, letter: str, _: str) -> None:
+        raise Usage(0, usage(PROGRAM[self.family], self.words, self.family))
+
+    def on_family(self, letter: str, _: str) -> None:
+        if int(letter) != self.family:
+            raise Complaint(f"-{letter} asks for the other family, which is {PROGRAM[int(letter)]}'s")
+
     def ignore(self, letter: str, _: str) -> None:
-        """--modprobe, and the mark of a family, which says nothing new."""
+        """--modprobe: there are no modules to load."""
 
     # The end
 
@@ -255,6 +268,9 @@ _TABLE = (
     (("-x", "--exact"), Main("x", 0, Parser.on_flag)),
     (("--line-numbers",), Main("0", 0, Parser.on_flag)),
     (("--modprobe",), Main("M", 1, Parser.ignore)),
-    (("-4", "--ipv4", "-6", "--ipv6"), Main("4", 0, Parser.ignore)),
+    (("-V", "--version"), Main("V", 0, Parser.on_version)),
+    (("-h", "--help"), Main("h", 0, Parser.on_help)),
+    (("-4", "--ipv4"), Main("4", 0, Parser.on_family)),
+    (("-6", "--ipv6"), Main("6", 0, Parser.on_family)),
 )
 Parser.MAIN = {name: main for names, main in _TABLE for name in names}

@@ -15,7 +15,7 @@ from .edit import carry_out, set_policy
 from .model import TABLES, Counters, Rulesets
 from .parse import Parser
 from .show import NOTHING, saved
-from .words.complaint import Complaint, Refused
+from .words.complaint import VERSION, Complaint, Refused, Usage
 
 COUNTERS = re.compile(r"\[([^:\]]*):([^\]]*)\]")
 QUOTED = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"])+')
@@ -53,12 +53,13 @@ class Restore:
     """A text being read. `line` is the number of the line that is at fault if anything raises."""
 
     def __init__(
-        self, draft: Draft, held: Counters, counted: bool = False, flush: bool = True, only: str | None = None
+        self, program: str, draft: Draft, held: Counters, *, counted: bool, flush: bool, only: str | None
     ) -> None:
         self.draft = draft
         self.line = 0
         self.printed: list[str] = []
         self.warnings: list[str] = []
+        self._program = program
         self._held = held
         self._counted = counted
         self._flush = flush
@@ -72,7 +73,7 @@ class Restore:
             if line and line[0] != "#":
                 self._read_line(line)
         if self._table is not None or self._skipping:
-            raise Refused(f"COMMIT expected at line {self.line}")
+            raise Usage(1, stderr=f"{self._program}: COMMIT expected at line {self.line}\n")
 
     def _read_line(self, line: str) -> None:
         if self._table is None and not self._skipping:
@@ -123,7 +124,8 @@ class Restore:
         try:
             set_policy(table, name, policy)
         except Refused as refused:
-            raise Refused(f"Can't set policy `{policy}' on `{name}' line {self.line}: {refused.why}") from None
+            why = f"Can't set policy `{policy}' on `{name}' line {self.line}: {refused.why}"
+            raise Usage(1, stderr=f"{self._program} {VERSION}: {why}\n") from None
         counters = NOTHING
         if self._counted:
             parts = COUNTERS.fullmatch(counted)
@@ -140,10 +142,9 @@ class Restore:
             counted = COUNTERS.match(words.pop(0))
             if self._counted and counted is not None:
                 words += ["-c", counted[1], counted[2]]
-        parser = Parser(self.draft.family, restoring=True)
+        parser = Parser(self.draft.family, self._table)
         command = parser.parse(words)
         self.warnings += parser.warnings
-        command.table = self._table or ""
         text = carry_out(command, self.draft, self._held)
         if text:
             self.printed.append(text)

@@ -96,7 +96,7 @@ def _reached(start: str, ways: dict[str, tuple[str, ...]]) -> set[str]:
             pending.pop()
             done.add(path.pop())
         elif following in path:
-            raise Refused("Too many levels of symbolic links", f"chain {following} leads back to itself")
+            raise Refused("Too many levels of symbolic links", f"Chain {following} leads back to itself")
         elif following not in done:
             path.append(following)
             pending.append(iter(ways[following]))

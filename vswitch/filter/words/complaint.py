@@ -47,5 +47,15 @@ class Refused(Exception):
         return f"{program}: line {line} failed: {self.why}{': ' + self.detail if self.detail else ''}.\n"
 
 
+class Usage(Exception):
+    """The program ends at once, with this said."""
+
+    def __init__(self, code: int, stdout: str = "", stderr: str = "") -> None:
+        super().__init__(stderr)
+        self.code = code
+        self.stdout = stdout
+        self.stderr = stderr
+
+
 NO_CHAIN = "No chain/target/match by that name"
 INVALID = "Invalid argument"

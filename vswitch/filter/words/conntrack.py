@@ -31,7 +31,7 @@ def _flags(names: dict[Any, Any], none: IntFlag, complaint: str) -> Callable[[st
         total: Any = none
         for name in text.split(","):
             if name.upper() not in names:
-                raise Complaint(complaint.format(text if "{}" in complaint else name))
+                raise Complaint(complaint.format(name))
             total |= names[name.upper()]
         return total
 

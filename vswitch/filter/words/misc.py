@@ -6,7 +6,7 @@ import re
 
 from ..matches import Comment, Frag, Iprange, Limit
 from ..values import AddressRange
-from .base import Asked, Extension, Fields, Option
+from .base import Asked, Demands, Extension, Fields, Option
 from .complaint import Complaint
 from .readers import address, ranged, within, write_range
 
@@ -84,6 +84,7 @@ LIMIT = Extension(
     options=(Option("--limit", "period", _rate), Option("--limit-burst", "burst", within(10_000))),
     show=lambda held, numeric: f" limit: avg {write_rate(held.period)} burst {held.burst}",
     save=_save_limit,
+    demands=Demands(further=lambda held, spec, chains: None if held.burst else "a burst of 0 never matches"),
 )
 
 
