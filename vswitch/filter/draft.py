@@ -16,6 +16,7 @@ from .model import TABLES, UNTOUCHED, Chain, Rule, Rulesets, Spec, Table
 from .targets import Goto, Jump
 from .verify import verify_rule, verify_table
 from .words.complaint import INVALID, MISSING, NO_CHAIN, Complaint, Refused
+from .words.readers import octets, savable
 
 
 class ChainDraft:
@@ -108,8 +109,8 @@ class TableDraft:
         """And have every jump follow, under the ids that the rules have."""
         if new in self.chains or is_target(new, self._draft.family):
             raise Refused("File exists")
-        if len(new.encode()) > LONGEST_CHAIN:
-            raise Refused(INVALID, f"A chain's name has at most {LONGEST_CHAIN} characters")
+        if len(octets(new)) > LONGEST_CHAIN or not savable(new):
+            raise Refused(INVALID, f"A chain's name has at most {LONGEST_CHAIN} characters, none of them blank")
         chain = self.chain(old)
         if chain.builtin:
             raise Refused(NO_CHAIN)

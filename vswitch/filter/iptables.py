@@ -65,12 +65,11 @@ def run(
 
 
 def _iptables(program: str, argv: Sequence[str], family: int, rulesets: Rulesets, held: Counters) -> Outcome:
-    parser = Parser(family)
-    command = parser.parse(argv)
+    command = Parser(family).parse(argv)
     draft = Draft(rulesets, family)
     stdout = carry_out(command, draft, held)
     changed = draft.freeze()
-    return Outcome(changed, stdout, "".join(parser.warnings), 0, frozenset(draft.zero), draft.counters)
+    return Outcome(changed, stdout, "", 0, frozenset(draft.zero), draft.counters)
 
 
 # -save
@@ -109,10 +108,10 @@ def _restore(
         return Outcome(rulesets, "", complaint.said(program, reading.line), complaint.code)
     except Refused as refused:
         return Outcome(rulesets, "", refused.said(program, reading.line), 1)
-    stdout, stderr = "".join(reading.printed), "".join(reading.warnings)
+    stdout = "".join(reading.printed)
     if "t" in options.given:
-        return Outcome(rulesets, stdout, stderr)
-    return Outcome(changed, stdout, stderr, 0, frozenset(draft.zero), draft.counters)
+        return Outcome(rulesets, stdout)
+    return Outcome(changed, stdout, "", 0, frozenset(draft.zero), draft.counters)
 
 
 # The options of both

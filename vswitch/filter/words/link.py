@@ -8,23 +8,24 @@ from typing import Any
 from ..matches import Addrtype, AddressType, Mac, PacketType, Physdev, Pkttype
 from .base import Asked, Demands, Extension, Fields, Option, written
 from .complaint import Complaint
+from .readers import octets, savable
 
 MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 LONGEST_INTERFACE = 15
 
 
 def interface(text: str) -> str:
-    """The name of an interface: its form is all that is checked, for it may come later."""
+    """The name of an interface: its form is all that is checked, for it may come later.
+
+    iptables only warns of characters that no interface's name can have; but then a save could not be read back.
+    """
     if not text:
         raise Complaint("Empty interface is likely to be undesired")
-    if len(text.encode()) > LONGEST_INTERFACE:
+    if len(octets(text)) > LONGEST_INTERFACE:
         raise Complaint(f"interface name `{text}' must be shorter than IFNAMSIZ ({LONGEST_INTERFACE})")
+    if "/" in text or not savable(text):
+        raise Complaint(f"weird character in interface `{text}' ('/' and ' ' are not allowed by the kernel).")
     return text
-
-
-def weird(name: str) -> bool:
-    """iptables warns of such a name, and takes it."""
-    return "/" in name or any(character.isspace() for character in name)
 
 
 # mac

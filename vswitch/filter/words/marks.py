@@ -21,7 +21,9 @@ ALL = 0xFFFFFFFF
 # The matches
 
 
-def _match(name: str, struct: type) -> Extension:
+def _match(name: str, struct: type, plain: str) -> Extension:
+    """`plain` is what a listing of iptables has where `!` could be."""
+
     def make(fields: Fields) -> Any:
         value, mask = fields.values["value"]
         return struct(value=value, mask=mask, inverted=frozenset(fields.inverted))
@@ -30,7 +32,7 @@ def _match(name: str, struct: type) -> Extension:
         return f"{' !' if held.inverted else ''} --mark {write_masked(held.value, held.mask)}"
 
     def show(held: Any, numeric: bool) -> str:
-        return f" {name} match {'! ' if held.inverted else ''}{write_masked(held.value, held.mask)}"
+        return f" {name} match {'! ' if held.inverted else plain}{write_masked(held.value, held.mask)}"
 
     option = Option("--mark", "value", masked(), invert=True, required=True)
     return Extension(name=name, struct=struct, options=(option,), show=show, save=save, make=make)
@@ -163,5 +165,5 @@ CONNMARK_TARGET = Extension(
     make=_make_connmark,
 )
 
-EXTENSIONS = (_match("mark", Mark), _match("connmark", Connmark))
+EXTENSIONS = (_match("mark", Mark, ""), _match("connmark", Connmark, " "))
 TARGETS = (MARK_TARGET, CONNMARK_TARGET)

@@ -8,7 +8,7 @@ from ..matches import Comment, Frag, Iprange, Limit
 from ..values import AddressRange
 from .base import Asked, Demands, Extension, Fields, Option
 from .complaint import Complaint
-from .readers import address, ranged, within, write_range
+from .readers import address, octets, ranged, within, write_range
 
 PLAIN = re.compile(r"[-_0-9a-zA-Z]+")
 
@@ -26,7 +26,9 @@ LONGEST_COMMENT = 255
 
 
 def _comment(text: str, asked: Asked) -> str:
-    return text.encode()[:LONGEST_COMMENT].decode(errors="ignore")
+    if "\n" in text or "\r" in text:
+        raise Complaint("comment: newlines not allowed in --comment")  # a save is of lines
+    return octets(text)[:LONGEST_COMMENT].decode(errors="ignore")
 
 
 COMMENT = Extension(

@@ -48,7 +48,7 @@ def service_number(text: str) -> int | None:
     """The port that the host's list of services has for a name, of whatever protocol."""
     try:
         return socket.getservbyname(text)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

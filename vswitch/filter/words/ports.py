@@ -151,8 +151,7 @@ def _save_multiport(value: Multiport) -> str:
 
 def _show_multiport(value: Multiport, numeric: bool) -> str:
     turned = " !" if value.inverted else ""
-    # of a range iptables prints numbers only
-    ports = ",".join(show_ports(r, "tcp", numeric or r.first != r.last) for r in value.ports)
+    ports = ",".join(show_ports(r, "tcp", numeric) for r in value.ports)
     return f" multiport {SIDES[value.side]} {turned}{ports}"
 
 

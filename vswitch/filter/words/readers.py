@@ -17,6 +17,16 @@ NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 WIDTH = {4: 32, 6: 128}
 
 
+def octets(text: str) -> bytes:
+    """What the kernel would count; words from outside may hold what no encoding has."""
+    return text.encode(errors="replace")
+
+
+def savable(text: str) -> bool:
+    """Whether a name is one word in a save, which has no quotes around names."""
+    return text.isprintable() and " " not in text and '"' not in text
+
+
 def number(text: str) -> int | None:
     """As strtoul(, 0) reads it: decimal, 0x or octal; nothing else may stand there."""
     if not NUMBER.fullmatch(text):
