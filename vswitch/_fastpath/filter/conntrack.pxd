@@ -16,7 +16,8 @@ process leaves none held. Entry memory is never unmapped: a stale index is harml
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from ..core.counters cimport MAX_PORTS
+from ..core.arena cimport Arena
+from ..core.counters cimport MAX_PORTS, MAX_WORKERS
 from ..core.native cimport (
     load64, mix64, prefetch, relaxed_load64, spin_lock, spin_unlock,
 )
@@ -50,6 +51,8 @@ cdef enum:
     CT_STORE = 512                      # free entries that a view may keep to itself
     CT_PENDING = 64                     # unconfirmed entries of a burst that later packets of it can join
     CT_ZONES = 65536
+    CT_VIEWS = MAX_WORKERS + 1
+    CT_CONTROL = MAX_WORKERS            # the control side's view
 
     # CtSettings.tcp: by state, and two that are none
     TCP_TIMEOUT_RETRANS = 12
@@ -200,7 +203,7 @@ cdef inline CtBucket *ct_first(const Conntrack *ct, uint64_t hash) noexcept nogi
 
 cdef inline CtBucket *ct_second(const Conntrack *ct, uint64_t hash) noexcept nogil:
     """Away from the first by an odd distance that the tag gives."""
-    return &ct.bucket[(hash + ((hash >> 32) | 1) * 0x9e3779b1) & ct.mask]
+    return &ct.bucket[(hash + ((hash >> 32) | 1) * 0x9e3779b1ULL) & ct.mask]
 
 cdef inline uint64_t ct_slot(uint64_t hash, uint32_t index, uint64_t direction) noexcept nogil:
     return (hash >> 32) << 32 | <uint64_t>index << 1 | direction
@@ -292,3 +295,13 @@ cdef inline bint ct_tuple_to(const Conntrack *ct, const Packet *packet, Tuple *o
     status[0] = entry.status
     spin_unlock(ct_lock(ct, packet.ct))
     return same
+
+
+cdef class ConnectionTable:
+    cdef Arena arena
+    cdef CtShared *shared
+    cdef Conntrack *views               # one for each worker, and CT_CONTROL
+    cdef object lock                    # of the control side's view
+    cdef uint64_t cursor                # where the sweep goes on
+    cdef Conntrack *view(self, uint32_t worker) noexcept
+    cdef uint32_t copy(self, uint32_t index, CtEntry *to) noexcept nogil

@@ -10,7 +10,7 @@ batches. More entries are laid out than connections admitted, by what all stores
 A full table makes room as the kernel does: among the buckets next to the new connection's, the first one that is not
 assured gives way (early drop). A port at its budget may only push out its own.
 """
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ..core.native cimport (
