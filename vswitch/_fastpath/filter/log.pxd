@@ -6,6 +6,7 @@ and counts it.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from ..core.arena cimport Arena
 from ..core.frame cimport Frame
 from ..core.native cimport atomic_load64, atomic_store64, count
 from ..core.packet cimport Packet
@@ -63,3 +64,8 @@ cdef inline void log_fill(LogRecord *record, const Packet *packet, const Frame *
     record.dst_mac = frame.dst
     record.captured = <uint16_t>(packet.length if packet.length < LOG_BYTES else LOG_BYTES)
     memcpy(record.data, packet.l3, record.captured)
+
+
+cdef class LogRings:
+    cdef Arena _arena
+    cdef LogRing *of_worker(self, uint32_t worker) noexcept

@@ -83,7 +83,7 @@ cdef inline const Path *path_find(const Ruleset *rules, CtEntry *entry, const Pa
     cdef const Path *path
     if entry.cache_generation != <uint32_t>rules.generation or ((word ^ path_tag(rules, packet)) >> 16) or not word & 0xffff:
         return NULL
-    path = &rules.paths.path[word & 0xffff]
+    path = &(<const PathTable *>rules.paths).path[word & 0xffff]
     if (((key_packet(packet) & path.mask_packet) ^ path.key_packet)
             | ((key_place(packet, way) & path.mask_place) ^ path.key_place)):
         return NULL
@@ -100,7 +100,7 @@ cdef inline const Path *path_peek(const Ruleset *rules, CtEntry *entry, Packet *
     cdef const Path *path
     if entry.cache_generation != <uint32_t>rules.generation or ((word ^ path_tag(rules, packet)) >> 16) or not word & 0xffff:
         return NULL
-    path = &rules.paths.path[word & 0xffff]
+    path = &(<const PathTable *>rules.paths).path[word & 0xffff]
     if (((key_packet(packet) & path.mask_packet) ^ path.key_packet) & ~0xff0000ULL
             | ((key_place(packet, WAY_PREROUTING) & path.mask_place) ^ path.key_place)):
         return NULL

@@ -43,6 +43,8 @@ cdef enum:
     RULE_PORTS = 256                    # ... for ports, which fragments and stubs of a header do not have
     RULE_INTERFACES = 512
     RULE_NEVER = 1024                   # contradicts itself: an inverted `any`
+    RULE_SPORT = 2048                   # the place for a range of source ports is taken
+    RULE_DPORT = 4096
 
 cdef enum MatchOp:
     # Match.op; vswitch/filter/view.py has the same numbers and says what the arguments are.
@@ -149,6 +151,7 @@ cdef enum:
     CT_NOTRACK = 1
     CT_ZONE_ORIG = 2
     CT_ZONE_REPLY = 4
+    CT_ZONE_MARK = 8                    # the zone is the packet's mark
     TCPMSS_CLAMP = 1
     QUEUE_BYPASS = 1                    # ACCEPT when nobody listens
 
@@ -226,8 +229,6 @@ cdef struct RuleCounter:
     uint64_t packets
     uint64_t bytes
 
-cdef struct PathTable                   # path.pxd
-
 cdef struct Ruleset:
     uint64_t generation
     const Chain *chains
@@ -241,7 +242,7 @@ cdef struct Ruleset:
     const RuleDevice *devices
     uint32_t n_addresses
     const RuleAddress *addresses
-    PathTable *paths
+    void *paths                         # a PathTable (path.pxd), which knows this file and not the other way round
 
 cdef enum:
     SET_PORT_WORDS = 64                 # of an interface set: MAX_PORTS bits, the devices' after them
