@@ -13,7 +13,7 @@ from .filter.counters cimport RuleCounters
 from .filter.log cimport LogRings
 from .filter.path cimport Path, path_find, path_follow, path_peek, path_store
 from .filter.rule cimport *
-from .filter.ruleset cimport CompiledRuleset
+from .filter.ruleset cimport CompiledRuleset, ip_of
 from .filter.walk cimport *
 
 LAYOUT = {"rule": sizeof(Rule), "match": sizeof(Match), "target": sizeof(Target), "path": sizeof(Path), "chain": sizeof(Chain)}
@@ -32,8 +32,7 @@ cdef class Connection:
 
     def __init__(self, original, reply, uint32_t status=8, uint32_t mark=0, uint32_t expires_s=0):
         for direction, (src, dst, sport, dport, proto) in enumerate((original, reply)):
-            memcpy(&self.entry.tuple[<int>direction].src, <const char *><bytes?>src, 16)
-            memcpy(&self.entry.tuple[<int>direction].dst, <const char *><bytes?>dst, 16)
+            self.entry.tuple[<int>direction].src, self.entry.tuple[<int>direction].dst = ip_of(src), ip_of(dst)
             self.entry.tuple[<int>direction].sport = swap(sport)
             self.entry.tuple[<int>direction].dport = swap(dport)
             self.entry.tuple[<int>direction].proto = proto

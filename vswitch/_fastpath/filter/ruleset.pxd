@@ -2,8 +2,11 @@
 from libc.stdint cimport uint32_t
 
 from ..core.arena cimport Arena
+from ..core.ip cimport Ip
 from .path cimport PathTable
 from .rule cimport Chain, Match, Rule, Ruleset, Target
+
+cdef Ip ip_of(bytes raw) except *
 
 cdef class CompiledRuleset:
     cdef Ruleset rules                  # what a snapshot points at; this object must live as long

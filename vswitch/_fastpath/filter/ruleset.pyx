@@ -215,7 +215,7 @@ cdef class CompiledRuleset:
         elif op == MATCH_TCP_FLAGS:
             m.mask, m.value = args
         elif op == MATCH_MAC:
-            memcpy(&m.ip.high, <const char *><bytes?>args[0], 6)
+            m.ip.high = int.from_bytes(args[0], "little")
         elif op == MATCH_LIMIT:
             m.value = counter
             m.ip.high = args[0]
