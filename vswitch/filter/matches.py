@@ -83,13 +83,13 @@ class Compare(Enum):
     GREATER = 3
 
 
-class Match(msgspec.Struct, frozen=True, kw_only=True):
+class Match(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What all matches have."""
 
     inverted: frozenset[str] = NONE
 
 
-class Tcp(Match, frozen=True, kw_only=True):
+class Tcp(Match, frozen=True, kw_only=True, gc=False):
     """`flags` is (mask, value): the flags under the mask equal the value. `option` is a TCP option's number."""
 
     source: Range | None = None
@@ -98,26 +98,26 @@ class Tcp(Match, frozen=True, kw_only=True):
     option: int | None = None
 
 
-class Udp(Match, frozen=True, kw_only=True):
+class Udp(Match, frozen=True, kw_only=True, gc=False):
     source: Range | None = None
     destination: Range | None = None
 
 
-class Icmp(Match, frozen=True, kw_only=True):
+class Icmp(Match, frozen=True, kw_only=True, gc=False):
     """`type` None is any type. Inversion, of `type`, turns type and code round together."""
 
     type: int | None = None
     codes: Range = Range(0, 255)
 
 
-class Icmp6(Match, frozen=True, kw_only=True):
+class Icmp6(Match, frozen=True, kw_only=True, gc=False):
     """The same for ICMPv6."""
 
     type: int
     codes: Range = Range(0, 255)
 
 
-class Conntrack(Match, frozen=True, kw_only=True):
+class Conntrack(Match, frozen=True, kw_only=True, gc=False):
     """The packet's connection; the four addresses and ports are those of its two tuples."""
 
     states: State | None = None
@@ -135,38 +135,38 @@ class Conntrack(Match, frozen=True, kw_only=True):
     direction: Direction | None = None
 
 
-class ConnState(Match, frozen=True, kw_only=True):
+class ConnState(Match, frozen=True, kw_only=True, gc=False):
     """The old `-m state`."""
 
     states: State
 
 
-class Multiport(Match, frozen=True, kw_only=True):
+class Multiport(Match, frozen=True, kw_only=True, gc=False):
     """Any of the ranges; inversion is of `ports`."""
 
     side: Side
     ports: tuple[Range, ...]
 
 
-class Mark(Match, frozen=True, kw_only=True):
+class Mark(Match, frozen=True, kw_only=True, gc=False):
     """mark & mask == value"""
 
     value: int
     mask: int = 0xFFFFFFFF
 
 
-class Connmark(Match, frozen=True, kw_only=True):
+class Connmark(Match, frozen=True, kw_only=True, gc=False):
     """The connection's mark & mask == value"""
 
     value: int
     mask: int = 0xFFFFFFFF
 
 
-class Mac(Match, frozen=True, kw_only=True):
+class Mac(Match, frozen=True, kw_only=True, gc=False):
     source: bytes  # six of them
 
 
-class Physdev(Match, frozen=True, kw_only=True):
+class Physdev(Match, frozen=True, kw_only=True, gc=False):
     """The ports of the bridge that the packet came in and goes out by; a name may end in `+`."""
 
     in_port: str | None = None
@@ -176,56 +176,56 @@ class Physdev(Match, frozen=True, kw_only=True):
     is_bridged: bool = False
 
 
-class Comment(Match, frozen=True, kw_only=True):
+class Comment(Match, frozen=True, kw_only=True, gc=False):
     """Always true."""
 
     text: str
 
 
-class Limit(Match, frozen=True, kw_only=True):
+class Limit(Match, frozen=True, kw_only=True, gc=False):
     """A token every `period` ten-thousandths of a second, `burst` of them at most. It has state, kept by the rule's id."""
 
     period: int = 12_000_000
     burst: int = 5
 
 
-class Iprange(Match, frozen=True, kw_only=True):
+class Iprange(Match, frozen=True, kw_only=True, gc=False):
     source: AddressRange | None = None
     destination: AddressRange | None = None
 
 
-class Length(Match, frozen=True, kw_only=True):
+class Length(Match, frozen=True, kw_only=True, gc=False):
     """The IP packet's length (IPv6: with its header)."""
 
     length: Range
 
 
-class Tos(Match, frozen=True, kw_only=True):
+class Tos(Match, frozen=True, kw_only=True, gc=False):
     """tos & mask == value"""
 
     value: int
     mask: int = 0xFF
 
 
-class Dscp(Match, frozen=True, kw_only=True):
+class Dscp(Match, frozen=True, kw_only=True, gc=False):
     value: int
 
 
-class Ttl(Match, frozen=True, kw_only=True):
+class Ttl(Match, frozen=True, kw_only=True, gc=False):
     """Inversion is of `value`, with EQUAL only."""
 
     compare: Compare
     value: int
 
 
-class HopLimit(Match, frozen=True, kw_only=True):
+class HopLimit(Match, frozen=True, kw_only=True, gc=False):
     """The same for IPv6."""
 
     compare: Compare
     value: int
 
 
-class Frag(Match, frozen=True, kw_only=True):
+class Frag(Match, frozen=True, kw_only=True, gc=False):
     """IPv6's fragment header: identification, header length, reserved bits zero, first, more to come, last."""
 
     ids: Range | None = None
@@ -236,12 +236,12 @@ class Frag(Match, frozen=True, kw_only=True):
     last: bool = False
 
 
-class Addrtype(Match, frozen=True, kw_only=True):
+class Addrtype(Match, frozen=True, kw_only=True, gc=False):
     source: AddressType | None = None
     destination: AddressType | None = None
     limit_in: bool = False
     limit_out: bool = False
 
 
-class Pkttype(Match, frozen=True, kw_only=True):
+class Pkttype(Match, frozen=True, kw_only=True, gc=False):
     type: PacketType

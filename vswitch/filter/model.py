@@ -31,7 +31,7 @@ TABLES: dict[str, tuple[str, ...]] = {  # with their built-in chains, in the ord
 }
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
+class Spec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a rule asks and does. `inverted` names fields here (not of the matches) that `!` turns round.
 
     Interfaces are names of ports, bridges and VLANs of bridges; one that ends in `+` stands for all that begin so.
@@ -49,12 +49,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     target: Target | None = None
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     id: int
     spec: Spec
 
 
-class Chain(msgspec.Struct, frozen=True):
+class Chain(msgspec.Struct, frozen=True, gc=False):
     """A built-in chain has a policy, and an id for its counters; a chain of the user's has neither (None, 0)."""
 
     name: str
@@ -63,14 +63,14 @@ class Chain(msgspec.Struct, frozen=True):
     policy_id: int = 0
 
 
-class Table(msgspec.Struct, frozen=True):
+class Table(msgspec.Struct, frozen=True, gc=False):
     """Chains by name: the built-in ones first, the user's in order of their names."""
 
     name: str
     chains: dict[str, Chain]
 
 
-class Ruleset(msgspec.Struct, frozen=True):
+class Ruleset(msgspec.Struct, frozen=True, gc=False):
     """The tables of one family (4 or 6), in the order of TABLES; those that were touched."""
 
     family: int
@@ -85,7 +85,7 @@ class Ruleset(msgspec.Struct, frozen=True):
                 yield from chain.rules
 
 
-class Rulesets(msgspec.Struct, frozen=True):
+class Rulesets(msgspec.Struct, frozen=True, gc=False):
     """Both families, and the next id that nothing has yet."""
 
     ipv4: Ruleset = Ruleset(4)

@@ -21,13 +21,13 @@ class Verdict(Enum):
     RETURN = 5
 
 
-class Jump(msgspec.Struct, frozen=True):
+class Jump(msgspec.Struct, frozen=True, gc=False):
     """Into a chain of the user's, and back at its end."""
 
     chain: str
 
 
-class Goto(msgspec.Struct, frozen=True):
+class Goto(msgspec.Struct, frozen=True, gc=False):
     """Into a chain of the user's; its end is the end of this chain too."""
 
     chain: str
@@ -52,7 +52,7 @@ class RejectWith(Enum):
     TCP_RESET = (0, 0, 0)
 
 
-class Reject(msgspec.Struct, frozen=True):
+class Reject(msgspec.Struct, frozen=True, gc=False):
     reason: RejectWith
 
 
@@ -64,13 +64,13 @@ class LogFlag(IntFlag):
     MACDECODE = 32
 
 
-class Log(msgspec.Struct, frozen=True, kw_only=True):
+class Log(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     level: int = 4
     prefix: str = ""
     flags: LogFlag = LogFlag(0)
 
 
-class Snat(msgspec.Struct, frozen=True, kw_only=True):
+class Snat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A new source. None leaves addresses, or ports, to be kept if possible."""
 
     addresses: AddressRange | None = None
@@ -80,7 +80,7 @@ class Snat(msgspec.Struct, frozen=True, kw_only=True):
     persistent: bool = False
 
 
-class Dnat(msgspec.Struct, frozen=True, kw_only=True):
+class Dnat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A new destination. With `base` a port P becomes first + (P - base), as `--to 1.1.1.1:10-20/10` has it."""
 
     addresses: AddressRange | None = None
@@ -90,31 +90,31 @@ class Dnat(msgspec.Struct, frozen=True, kw_only=True):
     persistent: bool = False
 
 
-class Masquerade(msgspec.Struct, frozen=True, kw_only=True):
+class Masquerade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ports: Range | None = None
     random: bool = False
     random_fully: bool = False
 
 
-class Redirect(msgspec.Struct, frozen=True, kw_only=True):
+class Redirect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ports: Range | None = None
     random: bool = False
 
 
-class Netmap(msgspec.Struct, frozen=True):
+class Netmap(msgspec.Struct, frozen=True, gc=False):
     """The network's bits are replaced, the host's stay."""
 
     net: Net
 
 
-class SetMark(msgspec.Struct, frozen=True):
+class SetMark(msgspec.Struct, frozen=True, gc=False):
     """mark = (mark & ~mask) ^ value"""
 
     value: int
     mask: int
 
 
-class SetConnmark(msgspec.Struct, frozen=True, kw_only=True):
+class SetConnmark(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """ctmark = (ctmark & ~mask) ^ value, then shifted: left when `shift` is positive, right when negative."""
 
     value: int
@@ -122,7 +122,7 @@ class SetConnmark(msgspec.Struct, frozen=True, kw_only=True):
     shift: int = 0
 
 
-class SaveMark(msgspec.Struct, frozen=True, kw_only=True):
+class SaveMark(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """ctmark = (ctmark & ~ctmask) ^ ((mark & nfmask) shifted)"""
 
     nfmask: int = 0xFFFFFFFF
@@ -130,7 +130,7 @@ class SaveMark(msgspec.Struct, frozen=True, kw_only=True):
     shift: int = 0
 
 
-class RestoreMark(msgspec.Struct, frozen=True, kw_only=True):
+class RestoreMark(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """mark = (mark & ~nfmask) ^ ((ctmark & ctmask) shifted)"""
 
     nfmask: int = 0xFFFFFFFF
@@ -146,7 +146,7 @@ class ZoneScope(Enum):
     REPLY = 2
 
 
-class Ct(msgspec.Struct, frozen=True, kw_only=True):
+class Ct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How to track: not at all, or in a zone. `zone_from_mark` takes the packet's mark for the zone."""
 
     notrack: bool = False
@@ -157,24 +157,24 @@ class Ct(msgspec.Struct, frozen=True, kw_only=True):
     expect_events: int = 0
 
 
-class Notrack(msgspec.Struct, frozen=True):
+class Notrack(msgspec.Struct, frozen=True, gc=False):
     """As Ct(notrack=True), but printed as NOTRACK."""
 
 
-class Tcpmss(msgspec.Struct, frozen=True):
+class Tcpmss(msgspec.Struct, frozen=True, gc=False):
     """The MSS option of SYNs; None clamps it to the path's MTU."""
 
     mss: int | None
 
 
-class SetTos(msgspec.Struct, frozen=True):
+class SetTos(msgspec.Struct, frozen=True, gc=False):
     """tos = (tos & ~mask) ^ value"""
 
     value: int
     mask: int
 
 
-class SetDscp(msgspec.Struct, frozen=True):
+class SetDscp(msgspec.Struct, frozen=True, gc=False):
     value: int
 
 
@@ -186,24 +186,24 @@ class Change(Enum):
     DECREASE = 2
 
 
-class SetTtl(msgspec.Struct, frozen=True):
+class SetTtl(msgspec.Struct, frozen=True, gc=False):
     change: Change
     value: int
 
 
-class SetHopLimit(msgspec.Struct, frozen=True):
+class SetHopLimit(msgspec.Struct, frozen=True, gc=False):
     change: Change
     value: int
 
 
-class Classify(msgspec.Struct, frozen=True):
+class Classify(msgspec.Struct, frozen=True, gc=False):
     """The class of a queueing discipline: MAJOR:MINOR."""
 
     major: int
     minor: int
 
 
-class Nfqueue(msgspec.Struct, frozen=True, kw_only=True):
+class Nfqueue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One of a range of queues, by a hash of the connection or (`cpu_fanout`) by the worker."""
 
     queues: Range = Range(0, 0)

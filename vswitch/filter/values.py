@@ -15,11 +15,15 @@ Address = IPv4Address | IPv6Address
 NONE: frozenset[str] = frozenset()
 
 
-class Net(msgspec.Struct, frozen=True):
+class Net(msgspec.Struct, frozen=True, gc=False):
     """The addresses that equal `address` under `mask`; bits of `address` outside the mask are zero."""
 
     address: Any  # Address; msgspec need not know, for nothing here is decoded
     mask: Any
+
+    @property
+    def is_all(self) -> bool:
+        return not int(self.mask)
 
     @property
     def prefix(self) -> int | None:
@@ -29,14 +33,14 @@ class Net(msgspec.Struct, frozen=True):
         return length if bits == ((1 << length) - 1) << (width - length) else None
 
 
-class AddressRange(msgspec.Struct, frozen=True):
+class AddressRange(msgspec.Struct, frozen=True, gc=False):
     """From `first` to `last`, both included."""
 
     first: Any
     last: Any
 
 
-class Range(msgspec.Struct, frozen=True):
+class Range(msgspec.Struct, frozen=True, gc=False):
     """From `first` to `last`, both included: ports, lengths, seconds."""
 
     first: int
