@@ -1,0 +1,43 @@
+"""Where the switch is meant to differ from the kernel, or where the comparison looks away: all of it, with reasons.
+
+Each entry says how it is kept out. "masked": a field is overlooked in what comes out, by the function of that name in
+`frames.py`. "chosen": any choice within bounds will do, see `translation.py`. "not made": the generators do not
+make it. "set off": both subjects have it switched off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Deliberate:
+    """One difference."""
+
+    name: str
+    how: str
+    reason: str
+
+
+DIFFERENCES = (
+    Deliberate("own-ident", "masked", "IPv4's identification of packets that the router itself makes is arbitrary"),
+    Deliberate("fragment-ident", "masked", "IPv6 fragments sent on after reassembly get an identification at random"),
+    Deliberate("fragment-geometry", "masked", "a datagram reassembled may be cut elsewhere when it is sent on"),
+    Deliberate("nat-port", "chosen", "a port from the rule's range, or of the port's class: RFC 6056 wants it hard to guess"),
+    Deliberate("nat-address", "chosen", "which address of a range a client gets hangs on a hash"),
+    Deliberate("physdev", "not made", "-i PORT on bridged frames names a port here, a bridge in the kernel; all is routed"),
+    Deliberate("limit", "not made", "a bucket that runs dry does so by the clock; limits here never bite"),
+    Deliberate("statistic-time", "not made", "UDP becomes ASSURED two seconds after its first reply; scenarios are shorter"),
+    Deliberate("queue", "not made", "QUEUE asks a process; without one both drop, but theirs is another interface"),
+    Deliberate("redirects", "set off", "ICMP redirects are not sent: on a bridge of virtual machines they only mislead"),
+    Deliberate("error-rates", "set off", "ICMP errors are rate limited by the clock"),
+    Deliberate("helpers", "not made", "RELATED by FTP and its like: no port of theirs is used"),
+)  # fmt: skip
+NAMES = frozenset(difference.name for difference in DIFFERENCES)
+
+
+def is_deliberate(name: str) -> bool:
+    """Whether a difference is on the list: a mask that nobody gave a reason for is an error."""
+    if name not in NAMES:
+        raise KeyError(f"{name} is no deliberate difference")
+    return True
