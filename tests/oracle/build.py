@@ -128,7 +128,7 @@ def _spoil_payload(payload: bytes, protocol: int, damage: str) -> bytes:
     data = bytearray(payload)
     at = CHECKSUM_AT[protocol]
     if damage == "checksum":
-        data[at + 1] ^= 0x5A
+        data[at : at + 2] = _wrong_sum(data[at : at + 2])
     elif damage == "no checksum" and protocol == UDP:
         data[at : at + 2] = b"\0\0"
     elif damage == "stump":
@@ -140,12 +140,18 @@ def _spoil_payload(payload: bytes, protocol: int, damage: str) -> bytes:
     return bytes(data)
 
 
+def _wrong_sum(value: bytes) -> bytes:
+    """A wrong sum, and wrong by as much whatever the addresses are that NAT has chosen."""
+    more = int.from_bytes(value, "big") + 0x0101
+    return struct.pack("!H", (more & 0xFFFF) + (more >> 16))
+
+
 def _spoil_header(packet: bytes, damage: str) -> bytes:
     data = bytearray(packet)
     is_4 = data[0] >> 4 == 4
     length_at = 2 if is_4 else 4
     if damage == "header checksum" and is_4:
-        data[10] ^= 0x5A
+        data[10:12] = _wrong_sum(data[10:12])
     elif damage == "total length":
         data[length_at : length_at + 2] = struct.pack("!H", len(data) + 100)
     elif damage == "header length" and is_4:

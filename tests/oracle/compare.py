@@ -12,7 +12,7 @@ from tests.oracle.frames import FrameComparison, described, words
 from tests.oracle.rules import RuleSet, rule_set
 from tests.oracle.scenario import scenario
 from tests.oracle.steps import Step
-from tests.oracle.subject import Connection, Subject
+from tests.oracle.subject import Connection, Subject, Tuple
 from tests.oracle.translation import Translation
 
 PACKETS = 100
@@ -45,7 +45,7 @@ def compare_case(here: Subject, there: Subject, case: Case) -> list[str]:
     for subject in (here, there):
         subject.reset()
         subject.load(case.rules.ipv4, case.rules.ipv6)
-    translation = Translation(case.rules.ipv4, case.rules.ipv6)
+    translation = Translation(lambda: (_tuples(here), _tuples(there)), case.rules.ipv4, case.rules.ipv6)
     differences = _steps(here, there, case.steps, FrameComparison(translation))
     differences += _connections(here, there, translation)
     return differences + _counters(here, there)
@@ -56,7 +56,7 @@ def _steps(here: Subject, there: Subject, steps: tuple[Step, ...], frames: Frame
     one, other = Driver(here), Driver(there)
     for number, step in enumerate(steps):
         pairs = zip(one.play(step), other.play(step), strict=True)
-        wrong = [pair for pair in pairs if not frames.same(*pair)]
+        wrong = [pair for pair in pairs if not frames.same(step, *pair)]
         if wrong and len(differences) < TOLD_AT_MOST:
             differences.append(_told(number, step, here.name, there.name, wrong[0]))
     return differences
@@ -81,6 +81,12 @@ def _connections(here: Subject, there: Subject, translation: Translation) -> lis
             right.remove(twin)
     return [f"conntrack: only {subject.name}: {_entry(entry)}"
             for subject, entries in ((here, left), (there, right)) for entry in entries]  # fmt: skip
+
+
+def _tuples(subject: Subject) -> set[Tuple]:
+    """Of all connections, in both directions and either order of ends."""
+    ways = {way for entry in subject.conntrack() for way in (entry.original, entry.reply)}
+    return ways | {way.reversed() for way in ways}
 
 
 def _same_connection(here: Connection, there: Connection, translation: Translation) -> bool:

@@ -7,7 +7,6 @@ no NAT. An ICMP error quotes what its speaker has received.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 from tests.oracle import topology
@@ -16,10 +15,12 @@ from tests.oracle.build import (
 )  # fmt: skip
 from tests.oracle.steps import Datagram, Echo, Error, Flow, Segment, Step
 from tests.oracle.subject import Outcome, Subject, Tuple
-from tests.oracle.wire import ETHERNET_BYTES, Parsed, is_ip, parse
+from tests.oracle.wire import ETHERNET_BYTES, Editor, Parsed, is_ip, parse
 
 QUOTE_BYTES = 128
 NEXT_HOP = 20  # the station that plays a router on the way
+STRANGER = 77  # one that nobody talks to
+SCTP = 132
 
 
 @dataclass(frozen=True)
@@ -122,19 +123,19 @@ def _imagined(ends: Tuple) -> bytes:
 
 
 def _spoil_quote(packet: bytes, rubbish: str) -> bytes:
-    data = bytearray(packet)
-    is_4 = data[0] >> 4 == 4
-    upper = 20 if is_4 else 40
-    if rubbish == "port":
-        data[upper : upper + 2] = struct.pack("!H", int.from_bytes(data[upper : upper + 2], "big") ^ 0x0101)
-    elif rubbish == "address":
-        data[upper - 1] ^= 0x20
-    elif rubbish == "short":
-        del data[upper + 4 :]
-    elif rubbish == "protocol":
-        data[9 if is_4 else 6] = 132
-    elif rubbish == "nested":
-        kind = 3 if is_4 else 1
-        data[9 if is_4 else 6] = ICMP if is_4 else ICMPV6
-        data[upper] = kind
+    """What is changed does not hang on what NAT chose, so that two subjects get the same rubbish."""
+    heard = parse(packet, 0)
+    if heard is None or not rubbish:
+        return packet
+    if rubbish in ("port", "address"):
+        editor, ends = Editor(heard), heard.tuple
+        other = topology.packed(topology.home(ends.dst), heard.family, STRANGER)
+        editor.readdress(heard, ends._replace(sport=1) if rubbish == "port" else ends._replace(dst=other))
+        return editor.done()
+    if rubbish == "short":
+        return packet[: heard.upper + (4 if heard.protocol in (TCP, UDP) else 2)]
+    is_4 = heard.family == 4
+    protocol, kind = (SCTP, 0) if rubbish == "protocol" else (ICMP, 3) if is_4 else (ICMPV6, 1)
+    data = bytearray(packet[: heard.upper]) + bytes((kind, 0, 0, 0, 0, 0, 0, 0))
+    data[9 if is_4 else heard.fragment_at or 6] = protocol
     return bytes(data)

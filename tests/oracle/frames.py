@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tests.oracle.build import ECHO_TYPES
 from tests.oracle.deliberate import is_deliberate
 from tests.oracle.driver import Sent
+from tests.oracle.steps import Echo, Error, Step
 from tests.oracle.subject import Outcome, Tuple
 from tests.oracle.translation import Translation
 from tests.oracle.topology import spelled
@@ -24,9 +25,9 @@ class FrameComparison:
     def __init__(self, translation: Translation) -> None:
         self.translation = translation
 
-    def same(self, here: Sent, there: Sent) -> bool:
+    def same(self, step: Step, here: Sent, there: Sent) -> bool:
         """Whether two subjects did the same with the same step's frame."""
-        own = _own_types(here.frame)
+        own = _own_types(step)
         one, other = here.out, there.out
         if is_deliberate("fragment-geometry") and len(one) + len(other) > 2:
             one, other = _joined(one), _joined(other)
@@ -80,13 +81,13 @@ def _masked(packet: Parsed, model: Parsed, is_own: bool) -> bytes:
     return editor.done()
 
 
-def _own_types(frame: bytes) -> frozenset[int]:
-    """The types of ICMP that, if they come of this frame, the router has made: they are not this frame passed on."""
-    packet = parse(frame) if is_ip(frame) else None
-    if packet is None or packet.is_error:
+def _own_types(step: Step) -> frozenset[int]:
+    """The types of ICMP that, if they come of this step, the router has made: they are not the packet passed on."""
+    if isinstance(step.body, Error):
         return frozenset()
-    request, reply = ECHO_TYPES[packet.family]
-    return frozenset((*ERROR_TYPES[packet.family], *([reply] if packet.icmp_type == request else [])))
+    is_request = isinstance(step.body, Echo) and not step.body.reply
+    reply = ECHO_TYPES[step.flow.family][1]
+    return frozenset((*ERROR_TYPES[step.flow.family], *([reply] if is_request else [])))
 
 
 def _joined(out: Sequence[Outcome]) -> list[Outcome]:

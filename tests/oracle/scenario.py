@@ -22,6 +22,7 @@ SERVICES = (22, 53, 80, 443, 8080)
 CLIENT_PORTS = (500, 1024, 1025, 20000, 20001, 40000)
 NAT_STATIONS = (50, 51, 52, 55, 60)  # where rules.py may put SNAT and DNAT of the outside
 AT_ONCE = 4
+END = 1 << 16  # of a payload, however long it turns out
 
 ERRORS = {
     4: ((3, 0), (3, 1), (3, 3), (3, 4), (3, 13), (11, 0), (11, 1), (12, 0), (4, 0), (5, 1)),
@@ -205,7 +206,8 @@ def _size(step: Step) -> int:
 def _cut(rng: random.Random, size: int) -> tuple[tuple[int, int, bool], ...]:
     """Fragments: in order mostly; else in disorder, one missing, one twice, or two that overlap."""
     step = max(8, size // rng.choice((2, 3, 4)) // 8 * 8)
-    pieces = [(at, min(at + step, size), at + step < size) for at in range(0, size, step)]
+    pieces = [(at, at + step, True) for at in range(0, size, step)]
+    pieces[-1] = (pieces[-1][0], END, False)
     draw = rng.random()
     if draw < 0.3:
         rng.shuffle(pieces)

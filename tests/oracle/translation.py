@@ -11,7 +11,7 @@ A connection that no rule translates may get another port too, where its tuple i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -73,23 +73,37 @@ def _ports(text: str | None) -> tuple[Ports, ...]:
 
 
 class Translation:
-    """Which tuples of one subject stand for which of the other."""
+    """Which tuples of one subject stand for which of the other.
 
-    def __init__(self, *rules: str) -> None:
+    `alive` tells, for each subject, which tuples are in its connection table; it is asked where a pair contradicts an
+    earlier one, which is right only if that connection has gone.
+    """
+
+    def __init__(self, alive: Callable[[], tuple[set[Tuple], set[Tuple]]], *rules: str) -> None:
         self._choices = [choice for text in rules for choice in choices(text)]
+        self._alive = alive
         self._here: dict[Tuple, Tuple] = {}
         self._there: dict[Tuple, Tuple] = {}
 
     def same(self, here: Tuple, there: Tuple) -> bool:
         """Whether they stand for each other; from the first time on that they could."""
-        if (here.src, here.sport) > (here.dst, here.dport):
+        if (here, there) > (here.reversed(), there.reversed()):
             here, there = here.reversed(), there.reversed()
-        if here in self._here or there in self._there:
-            return self._here.get(here) == there and self._there.get(there) == here
-        if not self._could_be(here, there):
+        if self._here.get(here) == there:
+            return True
+        if not self._could_be(here, there) or self._contradicts(here, there):
             return False
+        self._there.pop(self._here.pop(here, there), None)
+        self._here.pop(self._there.pop(there, here), None)
         self._here[here], self._there[there] = there, here
         return True
+
+    def _contradicts(self, here: Tuple, there: Tuple) -> bool:
+        there_before, here_before = self._here.get(here), self._there.get(there)
+        if there_before is None and here_before is None:
+            return False
+        alive_here, alive_there = self._alive()
+        return here_before in alive_here or there_before in alive_there
 
     def _could_be(self, here: Tuple, there: Tuple) -> bool:
         if here.protocol != there.protocol:

@@ -61,10 +61,10 @@ class Parsed:
     @property
     def port_fields(self) -> tuple[int, ...]:
         """Where the ports lie (an echo's identifier is one field); none where there are none."""
-        if self.is_whole_or_first and len(self.data) >= self.upper + 8:
-            if self.protocol in (TCP, UDP):
+        if self.is_whole_or_first:
+            if self.protocol in (TCP, UDP) and len(self.data) >= self.upper + 4:
                 return (self.upper, self.upper + 2)
-            if self.icmp_type in ECHO_TYPES[self.family]:
+            if self.icmp_type in ECHO_TYPES[self.family] and len(self.data) >= self.upper + 6:
                 return (self.upper + 4,)
         return ()
 
