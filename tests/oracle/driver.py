@@ -45,7 +45,8 @@ class Driver:
         port, ends = self._speaker(step)
         sent = []
         for packet in self._packets(step, port, ends):
-            frame = ethernet(topology.mac(port, topology.ROUTER), self._source_mac(step, port), step.flow.family, packet)
+            router, speaker = topology.mac(port, topology.ROUTER), self._source_mac(step, port)
+            frame = ethernet(router, speaker, step.flow.family, packet)
             sent.append(Sent(port, frame, self.subject.send(port, frame)))
             self._learn(step, ends, sent[-1].out)
         return sent

@@ -82,7 +82,7 @@ def _masked(packet: Parsed, model: Parsed, is_own: bool) -> bytes:
 
 
 def _own_types(step: Step) -> frozenset[int]:
-    """The types of ICMP that, if they come of this step, the router has made: they are not the packet passed on."""
+    """The types of ICMP that the router itself has made, if they come of this step: not the packet passed on."""
     if isinstance(step.body, Error):
         return frozenset()
     is_request = isinstance(step.body, Echo) and not step.body.reply
@@ -91,7 +91,7 @@ def _own_types(step: Step) -> frozenset[int]:
 
 
 def _joined(out: Sequence[Outcome]) -> list[Outcome]:
-    """Adjacent fragments of one datagram as one frame, in the place of the first: header of the first, then all data."""
+    """Adjacent fragments of one datagram as one frame: the first with the data of all."""
     joined: list[Outcome] = []
     for port, frame in out:
         packet = parse(frame) if is_ip(frame) else None

@@ -28,6 +28,7 @@ from typing import TypeVar
 from tests.lab import Lab, inside
 from tests.oracle import topology
 from tests.oracle.proc import connections
+from tests.oracle.rules import TABLES
 from tests.oracle.subject import Connection, Outcome
 
 T = TypeVar("T")
@@ -67,6 +68,13 @@ MUTE = "addrgenmode none arp off multicast off"  # else IPv6 joins groups, and r
 RENEW_AFTER = 100  # resets: fragments that never end go with the namespace
 
 
+# A restore leaves alone what its text does not name.
+BLANK = "".join(
+    "".join((f"*{table}\n", *(f":{chain} ACCEPT [0:0]\n" for chain in chains), "COMMIT\n"))
+    for table, chains in TABLES.items()
+)
+
+
 class KernelSubject:
     """The kernel's netfilter; `with KernelSubject() as kernel`, as root."""
 
@@ -103,7 +111,7 @@ class KernelSubject:
     def load(self, ipv4_rules: str, ipv6_rules: str) -> None:
         """Put rules in force by iptables-restore."""
         for family, text in ((4, ipv4_rules), (6, ipv6_rules)):
-            self._tool(f"{TOOLS[family]}-restore", text=text)
+            self._tool(f"{TOOLS[family]}-restore", text=BLANK + text)
 
     def send(self, port: str, frame: bytes) -> list[Outcome]:
         """Write a frame to a tap, read what has come out of both."""
@@ -119,10 +127,10 @@ class KernelSubject:
         """The rules with their counters."""
         return {family: self._tool(f"{tool}-save", "-c") for family, tool in TOOLS.items()}
 
-    def try_rules(self, family: int, rules: str) -> str:
-        """What iptables-restore has against rules; nothing where it would take them."""
+    def refuses(self, family: int, rules: str) -> str:
+        """What iptables-restore or the kernel has against rules; nothing if they are now in force."""
         try:
-            self._tool(f"{TOOLS[family]}-restore", "--test", text=rules)
+            self._tool(f"{TOOLS[family]}-restore", text=rules)
         except RuntimeError as error:
             return str(error)
         return ""

@@ -1,7 +1,7 @@
-"""Random matches, as words of iptables. `rules.py` puts them together.
+"""Random matches, in iptables' words. `rules.py` puts them together.
 
-Two things are kept out on purpose. What a clock decides: `limit` appears only so generous that it never bites. And what
-would tell apart two right choices of NAT: no match cuts through a range of addresses or ports from which NAT may choose.
+Two things are kept out on purpose. What a clock decides: `limit` appears only so generous that it never bites. And
+what would tell apart two right choices of NAT: no match cuts a range of addresses or ports from which NAT may choose.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Matches:
 
     def _ports(self) -> str:
         if self._maybe(0.7):
-            return f"--dport {self.rng.choice((*SERVICES[:4], '22:443', LOW_PORTS, HIGH_PORTS))}"
+            return f"--dport {self.rng.choice((*SERVICES[:4], '1:1023', LOW_PORTS, HIGH_PORTS))}"
         return f"--sport {self.rng.choice((*SERVICES[:4], LOW_PORTS, HIGH_PORTS))}"
 
     def _multiport(self) -> str:
@@ -95,7 +95,7 @@ class Matches:
         return self._address("-d")
 
     def _address(self, which: str) -> str:
-        """One station, or eight or sixteen of them; a whole network; anywhere. Those that NAT may choose from are in both or in none."""
+        """One station, the first sixteen, all, anywhere. What NAT may choose from is within as a whole or not at all."""
         port, number = self.rng.choice(topology.PORTS), self.rng.choice(topology.STATIONS[:6])
         part, whole = (28, 24) if self.family == 4 else (124, 64)
         choices = (topology.text(port, self.family, number), f"{topology.text(port, self.family, 0)}/{part}",

@@ -19,7 +19,7 @@ from tests.oracle.steps import (
 
 # Few of each, so that connections meet, and rules that ask for them match.
 SERVICES = (22, 53, 80, 443, 8080)
-CLIENT_PORTS = (500, 1024, 1025, 20000, 20001, 40000)
+CLIENT_PORTS = (600, 1024, 1025, 20000, 20001, 40000)
 NAT_STATIONS = (50, 51, 52, 55, 60)  # where rules.py may put SNAT and DNAT of the outside
 AT_ONCE = 4
 END = 1 << 16  # of a payload, however long it turns out

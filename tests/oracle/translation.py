@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from tests.oracle import topology
-from tests.oracle.build import ICMP, ICMPV6
+from tests.oracle.build import ICMP, ICMPV6, TCP, UDP
 from tests.oracle.subject import Tuple
 
 Ports = tuple[int, int]
+End = tuple[bytes, int]  # an address and a port
 PORT_CLASSES: tuple[Ports, ...] = ((0, 511), (512, 1023), (1024, 65535))  # a port chosen freely stays in its class
 ANY_PORT: tuple[Ports, ...] = ((0, 65535),)  # so does an echo's identifier, which has but one
-RULE = re.compile(r"-j (SNAT --to-source|DNAT --to-destination|MASQUERADE|REDIRECT) ?(.*)")
+RULE = re.compile(
+    r"^-A \S+(?: -p (tcp|udp))?.* -j (SNAT --to-source|DNAT --to-destination|MASQUERADE|REDIRECT) ?(.*)$", re.MULTILINE
+)
 TARGET_4 = re.compile(r"(?P<low>[0-9.]+)(?:-(?P<high>[0-9.]+))?(?::(?P<ports>\d+(?:-\d+)?))?(?: --.*)?")
 TARGET_6 = re.compile(r"\[?(?P<low>[0-9a-f:]+)(?:-(?P<high>[0-9a-f:]+))?(?:\]:(?P<ports>\d+(?:-\d+)?))?(?: --.*)?")
 TO_PORTS = re.compile(r"--to-ports (\d+(?:-\d+)?)")
@@ -35,10 +38,12 @@ class Choice:
     low: bytes
     high: bytes
     ports: tuple[Ports, ...]
+    protocol: int | None = None  # the only one, where the rule names one
 
-    def has(self, address: bytes) -> bool:
+    def has(self, protocol: int, address: bytes) -> bool:
         """Whether this rule may have chosen an address."""
-        return len(address) == len(self.low) and self.low <= address <= self.high
+        fits = self.protocol in (None, protocol) and len(address) == len(self.low)
+        return fits and self.low <= address <= self.high
 
     def has_ports(self, one: int, other: int) -> bool:
         """Whether it may have chosen either port."""
@@ -52,17 +57,18 @@ class Choice:
 
 def choices(rules: str) -> Iterator[Choice]:
     """Those of all rules in a text, of either family."""
-    for kind, words in RULE.findall(rules):
+    for name, kind, words in RULE.findall(rules):
+        protocol = {"tcp": TCP, "udp": UDP}.get(name)
         if kind in ("MASQUERADE", "REDIRECT"):
             given = TO_PORTS.search(words)
             for port in topology.PORTS:
                 for family in topology.FAMILIES:
                     address = topology.packed(port, family, topology.ROUTER)
-                    yield Choice(address, address, _ports(given[1] if given else None))
+                    yield Choice(address, address, _ports(given[1] if given else None), protocol)
         elif found := (TARGET_4 if "." in words else TARGET_6).fullmatch(words):
             low = ip_address(found["low"]).packed
             high = ip_address(found["high"]).packed if found["high"] else low
-            yield Choice(low, high, _ports(found["ports"]))
+            yield Choice(low, high, _ports(found["ports"]), protocol)
 
 
 def _ports(text: str | None) -> tuple[Ports, ...]:
@@ -111,13 +117,14 @@ class Translation:
         free = ANY_PORT if here.protocol in (ICMP, ICMPV6) else PORT_CLASSES
         sources = (here.src, here.sport), (there.src, there.sport)
         destinations = (here.dst, here.dport), (there.dst, there.dport)
-        return self._ends_could_be(*sources, free) and self._ends_could_be(*destinations, free)
+        return all(
+            one == other or self._could_be_end(here.protocol, one, other, free)
+            for one, other in (sources, destinations)
+        )
 
-    def _ends_could_be(self, here: tuple[bytes, int], there: tuple[bytes, int], free: tuple[Ports, ...]) -> bool:
+    def _could_be_end(self, protocol: int, here: End, there: End, free: tuple[Ports, ...]) -> bool:
         """By a rule for both; or, the address being the same, by a free choice of port that breaks no rule's range."""
-        if here == there:
-            return True
-        able = [choice for choice in self._choices if choice.has(here[0]) and choice.has(there[0])]
+        able = [choice for choice in self._choices if choice.has(protocol, here[0]) and choice.has(protocol, there[0])]
         if any(choice.has_ports(here[1], there[1]) for choice in able):
             return True
         torn = any(choice.tears(here[1], there[1]) for choice in able)

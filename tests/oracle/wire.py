@@ -137,7 +137,7 @@ class Editor:
 
     def readdress(self, packet: Parsed, to: Tuple) -> None:
         """Give the packet, or the quoted one, another tuple."""
-        upper = () if packet is self.packet else self.packet.checksums
+        upper = self._above(packet)
         payload = packet.checksums
         pseudo = payload if packet.protocol != ICMP else ()
         for at, address in zip(packet.addresses_at, (to.src, to.dst), strict=True):
@@ -149,12 +149,12 @@ class Editor:
 
     def clear_ident(self, packet: Parsed) -> None:
         """Set IPv4's identification to zero."""
-        upper = () if packet is self.packet else self.packet.checksums
+        upper = self._above(packet)
         self._set(packet.at + 4, 0, (*self._header_checksum(packet), *upper))
 
     def number_fragment(self, packet: Parsed, ident: int) -> None:
         """Set IPv6's fragment identification."""
-        upper = () if packet is self.packet else self.packet.checksums
+        upper = self._above(packet)
         for step, word in ((4, ident >> 16), (6, ident & 0xFFFF)):
             self._set(packet.fragment_at + step, word, upper)
 
@@ -175,6 +175,10 @@ class Editor:
             total = (total & 0xFFFF) + (total >> 16)
             total = (total & 0xFFFF) + (total >> 16)
             self._set(sum_at, ~total & 0xFFFF, self._covers.get(sum_at, ()))
+
+    def _above(self, packet: Parsed) -> tuple[int, ...]:
+        """The checksums over a packet that is quoted."""
+        return () if packet.at == self.packet.at else self.packet.checksums
 
     def _header_checksum(self, packet: Parsed) -> tuple[int, ...]:
         return (packet.at + 10,) if packet.family == 4 else ()
