@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests.oracle.compare import PACKETS, Case, case, compare_case
 from tests.oracle.deliberate import DIFFERENCES
@@ -20,14 +20,17 @@ from tests.oracle.shrink import shrunk
 from tests.oracle.subject import Subject
 
 PROGRESS_EVERY = 50
-SUBJECTS = ("kernel",)  # what the kernel can be compared with
+# What the kernel can be compared with. Another kernel shows whether the comparison itself holds.
+OTHERS: dict[str, Callable[[], contextlib.AbstractContextManager[Subject]]] = {
+    "kernel": lambda: KernelSubject("other kernel"),
+}
 
 
 def main() -> int:
     """Run, and sum up."""
     arguments = _arguments()
     started = time.monotonic()
-    with _subjects(arguments.against) as (kernel, other):
+    with KernelSubject() as kernel, OTHERS[arguments.against]() as other:
         for word in missing(kernel):
             print(f"this kernel lacks {word}")
         wrong = [seed for seed in _seeds(arguments) if not _agree(kernel, other, seed, arguments)]
@@ -45,16 +48,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rule-sets", type=int, default=1000)
     parser.add_argument("--packets", type=int, default=PACKETS, help="in each")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--against", choices=SUBJECTS, default=SUBJECTS[-1], help="what the kernel is compared with")
+    parser.add_argument("--against", choices=OTHERS, default=list(OTHERS)[-1], help="what the kernel is compared with")
     parser.add_argument("--shrink", action="store_true", help="bring what differs down to a small case")
     return parser.parse_args()
-
-
-@contextlib.contextmanager
-def _subjects(against: str) -> Iterator[tuple[KernelSubject, Subject]]:
-    """The kernel, and the other one. Another kernel shows whether the comparison itself holds."""
-    with KernelSubject() as kernel, KernelSubject(f"other {against}") as other:
-        yield kernel, other
 
 
 def _seeds(arguments: argparse.Namespace) -> Iterator[int]:

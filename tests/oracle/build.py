@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 IPV4, IPV6 = 0x0800, 0x86DD
 ICMP, TCP, UDP, ICMPV6 = socket.IPPROTO_ICMP, socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMPV6
+OTHER = 253  # for experiments: RFC 3692; connection tracking knows it as generic
 FRAGMENT_HEADER = socket.IPPROTO_FRAGMENT
 
 ECHO_TYPES = {4: (8, 0), 6: (128, 129)}  # request, reply
@@ -125,6 +126,8 @@ DAMAGE: Sequence[str] = PAYLOAD_DAMAGE + HEADER_DAMAGE
 
 
 def _spoil_payload(payload: bytes, protocol: int, damage: str) -> bytes:
+    if protocol not in CHECKSUM_AT:
+        return payload
     data = bytearray(payload)
     at = CHECKSUM_AT[protocol]
     if damage == "checksum":

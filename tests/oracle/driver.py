@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.oracle import topology
 from tests.oracle.build import (
-    ECHO_TYPES, ICMP, ICMPV6, TCP, UDP, Envelope, ethernet, icmp, packets, tcp, udp,
+    ECHO_TYPES, ICMP, ICMPV6, OTHER, TCP, UDP, Envelope, ethernet, icmp, packets, tcp, udp,
 )  # fmt: skip
 from tests.oracle.steps import Datagram, Echo, Error, Flow, Segment, Step
 from tests.oracle.subject import Outcome, Subject, Tuple
@@ -81,7 +81,7 @@ class Driver:
                 continue
             if isinstance(step.body, Error) or answers(packet, ends):
                 continue
-            if packet.port_fields and packet.is_whole_or_first:
+            if packet.port_fields or (packet.protocol == OTHER and packet.is_whole_or_first):
                 self._received[step.flow.number, port] = frame[ETHERNET_BYTES:]
                 if step.by_client:
                     self._answers[step.flow.number] = (port, packet.tuple.reversed())
@@ -98,6 +98,8 @@ def client_tuple(flow: Flow) -> Tuple:
     """A flow as its client sees it."""
     src = topology.packed(flow.client.side, flow.family, flow.client.station)
     dst = topology.packed(flow.server.side, flow.family, flow.server.station)
+    if flow.protocol == OTHER:
+        return Tuple(OTHER, src, 0, dst, 0)
     is_echo = flow.protocol in (ICMP, ICMPV6)
     return Tuple(flow.protocol, src, flow.client.port, dst, flow.client.port if is_echo else flow.server.port)
 
@@ -108,7 +110,8 @@ def _payload(body: Segment | Datagram | Echo, ends: Tuple) -> bytes:
         data = bytes(at & 0xFF for at in range(body.length))
         return tcp(four, body.seq, body.ack, body.flags, body.window, body.options, data)
     if isinstance(body, Datagram):
-        return udp(four, bytes(at & 0xFF for at in range(body.length)))
+        data = bytes(at & 0xFF for at in range(body.length))
+        return data if ends.protocol == OTHER else udp(four, data)
     kind = ECHO_TYPES[4 if len(ends.src) == 4 else 6][body.reply]
     return icmp(ends.src, ends.dst, kind, 0, ends.sport << 16 | body.sequence, bytes(range(body.length)))
 
@@ -119,7 +122,7 @@ def _imagined(ends: Tuple) -> bytes:
     if back.protocol == TCP:
         body: Segment | Datagram | Echo = Segment(2, 1)
     else:
-        body = Datagram(20) if back.protocol == UDP else Echo(False, 1)
+        body = Datagram(20) if back.protocol in (UDP, OTHER) else Echo(False, 1)
     return packets(back.src, back.dst, back.protocol, _payload(body, back), Envelope(ident=1))[0]
 
 

@@ -103,14 +103,13 @@ def _joined(out: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _as_whole(frame: bytes) -> bytes:
-    """The first fragment's lengths and checksum, which tell where the cut was, zeroed."""
+    """A first fragment that does not tell where it was cut."""
     packet = parse(frame) if is_ip(frame) else None
     if packet is None or packet.fragment is None or packet.fragment[1]:
         return frame
-    data = bytearray(frame)
-    for at in ((packet.at + 2, packet.at + 10) if packet.family == 4 else (packet.at + 4,)):
-        data[at : at + 2] = b"\0\0"
-    return bytes(data)
+    editor = Editor(packet)
+    editor.clear_length(packet)
+    return bytes(editor.data)
 
 
 def described(outcome: Outcome) -> str:

@@ -115,8 +115,7 @@ class KernelSubject:
 
     def send(self, port: str, frame: bytes) -> list[Outcome]:
         """Write a frame to a tap, read what has come out of both."""
-        with contextlib.suppress(OSError):  # what is no frame at all is refused at once: EINVAL
-            os.write(self._taps[port], frame)
+        os.write(self._taps[port], frame)
         return [(name, out) for name, fd in self._taps.items() for out in _waiting(fd)]
 
     def conntrack(self) -> list[Connection]:
@@ -142,6 +141,7 @@ class KernelSubject:
         self._inhabitant = ThreadPoolExecutor(1)
         self._undo.callback(self._inhabitant.shutdown)
         self._inhabitant.submit(self._move_in).result()
+        self._undo.callback(lambda: self._within(self._stay.close))
         with inside(self._netns):
             self._taps = {port: self._tap(port) for port in topology.PORTS}
             self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
@@ -149,7 +149,7 @@ class KernelSubject:
         self._configure(lab)
 
     def _move_in(self) -> None:
-        """Enter for good: the thread ends with the namespace. What follows would harm the machine's own rules."""
+        """Enter until the subject closes. Make sure of it: what follows would replace the machine's own rules."""
         home = os.readlink("/proc/self/ns/net")
         self._stay = contextlib.ExitStack()
         self._stay.enter_context(inside(self._netns))

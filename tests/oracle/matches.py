@@ -33,10 +33,10 @@ class Matches:
     def some(self, hooks: frozenset[str]) -> list[str]:
         """None to three matches that a chain reached from these hooks may have."""
         words = []
-        protocol = self.rng.choices(("", "tcp", "udp", self.icmp), (4, 3, 2, 1))[0]
+        protocol = self.rng.choices(("", "tcp", "udp", self.icmp), (5, 3, 2, 1))[0]
         if protocol:
             words.append(self.protocol(protocol))
-        makers = self.rng.sample(self._makers(hooks), self.rng.choices((0, 1, 2), (3, 4, 2))[0])
+        makers = self.rng.sample(self._makers(hooks), self.rng.choices((0, 1, 2), (5, 4, 1))[0])
         return words + [maker() for maker in makers]
 
     def protocol(self, name: str) -> str:
@@ -95,7 +95,7 @@ class Matches:
         return self._address("-d")
 
     def _address(self, which: str) -> str:
-        """One station, the first sixteen, all, anywhere. What NAT may choose from is within as a whole or not at all."""
+        """One station, the first sixteen, all, anywhere. NAT's choices are within all together or not at all."""
         port, number = self.rng.choice(topology.PORTS), self.rng.choice(topology.STATIONS[:6])
         part, whole = (28, 24) if self.family == 4 else (124, 64)
         choices = (topology.text(port, self.family, number), f"{topology.text(port, self.family, 0)}/{part}",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.oracle import topology
-from tests.oracle.build import DAMAGE, ICMP, ICMPV6, TCP, UDP, Envelope
+from tests.oracle.build import DAMAGE, ICMP, ICMPV6, OTHER, TCP, UDP, Envelope
 from tests.oracle.steps import (
     ACK, FIN, MSS_OPTION, PSH, RST, SACK_PERMITTED, SYN, URG, WINDOW_SCALE_7, Datagram, Echo, End, Error, Flow,
     Segment, Step,
@@ -22,6 +22,7 @@ SERVICES = (22, 53, 80, 443, 8080)
 CLIENT_PORTS = (600, 1024, 1025, 20000, 20001, 40000)
 NAT_STATIONS = (50, 51, 52, 55, 60)  # where rules.py may put SNAT and DNAT of the outside
 AT_ONCE = 4
+MTU = 1500
 END = 1 << 16  # of a payload, however long it turns out
 
 ERRORS = {
@@ -53,13 +54,13 @@ def scenario(rng: random.Random, packets: int) -> list[Step]:
 
 def _conversation(rng: random.Random, number: int) -> Iterator[Step]:
     flow = _flow(rng, number)
-    talk = {TCP: _tcp, UDP: _udp, ICMP: _echo, ICMPV6: _echo}[flow.protocol](rng, flow)
+    talk = {TCP: _tcp, UDP: _udp, ICMP: _echo, ICMPV6: _echo, OTHER: _udp}[flow.protocol](rng, flow)
     return _with_errors(rng, flow, talk)
 
 
 def _flow(rng: random.Random, number: int) -> Flow:
     family = 4 if rng.random() < 0.6 else 6
-    protocol = rng.choices((TCP, UDP, ICMP if family == 4 else ICMPV6), (5, 3, 2))[0]
+    protocol = rng.choices((TCP, UDP, ICMP if family == 4 else ICMPV6, OTHER), (10, 6, 4, 1))[0]
     client_side, server_side = rng.choices((("a", "b"), ("b", "a"), ("a", "a")), (6, 3, 1))[0]
     station = rng.choice(topology.STATIONS[:6])
     draw = rng.random()
@@ -89,7 +90,7 @@ def _with_errors(rng: random.Random, flow: Flow, talk: Iterator[Step]) -> Iterat
 def _udp(rng: random.Random, flow: Flow) -> Iterator[Step]:
     for turn in range(rng.randint(1, 6)):
         by_client = turn == 0 or rng.random() < 0.5
-        yield Step(flow, by_client, Datagram(rng.choice((0, 1, 20, 100, 700))))
+        yield Step(flow, by_client, Datagram(rng.choice((0, 1, 20, 100, 700, 700, 3000))))
 
 
 def _echo(rng: random.Random, flow: Flow) -> Iterator[Step]:
@@ -183,7 +184,7 @@ def _misfit(rng: random.Random, flow: Flow, step: Step) -> Step:
 
 def _envelope(rng: random.Random, step: Step, ident: int) -> Envelope:
     envelope = Envelope(ident=ident, tos=rng.choice((0, 0, 0, 0x10, 0x48, 0xB8)), dont_fragment=rng.random() < 0.7)
-    draw = rng.random()
+    draw = rng.random() if _size(step) < MTU else 0.15
     if draw < 0.04:
         return replace(envelope, ttl=rng.choice((1, 1, 2)))
     if draw < 0.09:
@@ -205,7 +206,7 @@ def _size(step: Step) -> int:
 
 def _cut(rng: random.Random, size: int) -> tuple[tuple[int, int, bool], ...]:
     """Fragments: in order mostly; else in disorder, one missing, one twice, or two that overlap."""
-    step = max(8, size // rng.choice((2, 3, 4)) // 8 * 8)
+    step = max(8, size // (rng.choice((2, 3, 4)) + size // MTU) // 8 * 8)
     pieces = [(at, at + step, True) for at in range(0, size, step)]
     pieces[-1] = (pieces[-1][0], END, False)
     draw = rng.random()

@@ -51,7 +51,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Datagram:
-    """UDP."""
+    """UDP; or, in a flow of another protocol, just so many bytes."""
 
     length: int
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.oracle import topology
 from tests.oracle.build import ICMP, TCP, UDP, Envelope, checksum, ethernet, icmp, packets, tcp, udp
 from tests.oracle.compare import case
+from tests.oracle.deliberate import DIFFERENCES, is_deliberate
 from tests.oracle.proc import connections
 from tests.oracle.shrink import shrunk
 from tests.oracle.subject import Tuple
@@ -135,6 +136,12 @@ def _error(frame: bytes) -> bytes:
 def test_a_checksum_proves_itself() -> None:
     data = random.Random(1).randbytes(20)
     assert checksum(data + checksum(data).to_bytes(2, "big")) == 0
+
+
+def test_nothing_is_masked_without_a_reason() -> None:
+    assert is_deliberate("own-ident") and all(known.reason for known in DIFFERENCES)
+    with pytest.raises(KeyError):
+        is_deliberate("whatever")
 
 
 def test_shrinking_leaves_what_matters() -> None:

@@ -152,6 +152,13 @@ class Editor:
         upper = self._above(packet)
         self._set(packet.at + 4, 0, (*self._header_checksum(packet), *upper))
 
+    def clear_length(self, packet: Parsed) -> None:
+        """Set the packet's own length to zero, which tells where it was cut."""
+        if packet.family == 4:
+            self._set(packet.at + 2, 0, self._header_checksum(packet))
+        else:
+            self._set(packet.at + 4, 0, ())
+
     def number_fragment(self, packet: Parsed, ident: int) -> None:
         """Set IPv6's fragment identification."""
         upper = self._above(packet)
