@@ -32,18 +32,19 @@ class FrameComparison:
         if is_deliberate("fragment-geometry") and len(one) + len(other) > 2:
             one, other = _joined(one), _joined(other)
         return len(one) == len(other) and all(
-            port == port2 and self._same_frame(frame, frame2, own)
+            port == port2 and self._same_frame(frame, frame2, own, elsewhere=port != here.port)
             for (port, frame), (port2, frame2) in zip(one, other, strict=True)
         )
 
-    def _same_frame(self, here: bytes, there: bytes, own: frozenset[int]) -> bool:
+    def _same_frame(self, here: bytes, there: bytes, own: frozenset[int], *, elsewhere: bool) -> bool:
         packet, packet2 = (parse(frame) if is_ip(frame) else None for frame in (here, there))
         if packet is None or packet2 is None or packet.family != packet2.family:
             return here == there
         if not self._same_tuples(packet, packet2):
             return False
         is_own = packet.icmp_type in own
-        return _masked(packet, packet, is_own) == _masked(packet2, packet, is_own)
+        own_quoted = is_own and elsewhere  # the error is not about the frame that came in
+        return _masked(packet, packet, is_own, own_quoted) == _masked(packet2, packet, is_own, own_quoted)
 
     def _same_tuples(self, here: Parsed, there: Parsed) -> bool:
         if here.is_error and there.is_error:
@@ -66,7 +67,7 @@ def _addresses_may_differ(here: Parsed, there: Parsed) -> bool:
     return all(one == other or pairs.get(one) == other for one, other in zip(here.ends, there.ends, strict=True))
 
 
-def _masked(packet: Parsed, model: Parsed, is_own: bool) -> bytes:
+def _masked(packet: Parsed, model: Parsed, is_own: bool, own_quoted: bool) -> bytes:
     """A frame with the model's tuples, and without what may differ."""
     editor = Editor(packet)
     editor.readdress(packet, model.tuple)
@@ -78,6 +79,8 @@ def _masked(packet: Parsed, model: Parsed, is_own: bool) -> bytes:
             editor.number_fragment(part, 0)
     if is_own and packet.family == 4 and is_deliberate("own-ident"):
         editor.clear_ident(packet)
+    if own_quoted and is_deliberate("own-quoted-checksum"):
+        editor.clear_quoted_checksum()
     return editor.done()
 
 

@@ -134,8 +134,12 @@ class KernelSubject:
             return str(error)
         return ""
 
+    def sysctl(self, path: str, value: object) -> None:
+        """Set one of the namespace's sysctls, until it is renewed."""
+        self._lab.sysctl(path, value, netns=self._netns)
+
     def _open(self) -> None:
-        lab = self._undo.enter_context(Lab())
+        self._lab = lab = self._undo.enter_context(Lab())
         self._netns = lab.namespace("k", ipv6=True)
         self._lock = str(lab.path("xtables.lock"))
         self._inhabitant = ThreadPoolExecutor(1)
@@ -146,7 +150,7 @@ class KernelSubject:
             self._taps = {port: self._tap(port) for port in topology.PORTS}
             self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         self._undo.enter_context(self._netlink)
-        self._configure(lab)
+        self._configure()
 
     def _move_in(self) -> None:
         """Enter until the subject closes. Make sure of it: what follows would replace the machine's own rules."""
@@ -162,7 +166,7 @@ class KernelSubject:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
         return fd
 
-    def _configure(self, lab: Lab) -> None:
+    def _configure(self) -> None:
         words = []
         for device in topology.devices():
             words.append(f"link set dev {device.name} address {device.mac} {MUTE}")
@@ -174,7 +178,7 @@ class KernelSubject:
         self._tool("nft", "-f", "-", text=TRACK_ALWAYS)
         for pattern, value in SYSCTLS.items():
             for path in _spread(pattern):
-                lab.sysctl(path, value, netns=self._netns)
+                self.sysctl(path, value)
 
     def _within(self, action: Callable[[], T]) -> T:
         return self._inhabitant.submit(action).result()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.lab import require_root
-from tests.oracle.compare import Case, case, compare_case
+from tests.oracle.compare import Case, case, compare, compare_case
 from tests.oracle.kernel import KernelSubject
 from tests.oracle.rules import RuleSet
 from tests.oracle.shrink import shrunk
@@ -101,6 +101,26 @@ def test_a_fault_in_frames_is_found(faulty: Faulty, differences: Callable[[], li
 
 def test_no_fault_is_found_where_none_is(faulty: Faulty, differences: Callable[[], list[str]]) -> None:
     assert differences() == []
+
+
+SYSCTLS = {  # of net.netfilter, and not the value that it has
+    "nf_conntrack_tcp_be_liberal": 1,
+    "nf_conntrack_checksum": 0,
+    "nf_conntrack_tcp_loose": 0,
+    "nf_conntrack_tcp_ignore_invalid_rst": 1,
+}
+
+
+@pytest.mark.parametrize("name", SYSCTLS)
+def test_scenarios_reach_windows_checksums_and_connections_taken_up_midway(
+    pair: tuple[KernelSubject, Faulty], name: str
+) -> None:
+    path = f"net/netfilter/{name}"
+    pair[1].sysctl(path, SYSCTLS[name])
+    try:
+        assert any(compare(*pair, seed) for seed in range(20))
+    finally:
+        pair[1].sysctl(path, 1 - SYSCTLS[name])
 
 
 ENTRY_FAULTS = {

@@ -152,6 +152,11 @@ class Editor:
         upper = self._above(packet)
         self._set(packet.at + 4, 0, (*self._header_checksum(packet), *upper))
 
+    def clear_quoted_checksum(self) -> None:
+        """Set the sum in the quoted packet's payload to zero."""
+        for at in self.quoted.checksums if self.quoted else ():
+            self._set(at, 0, self.packet.checksums)
+
     def clear_length(self, packet: Parsed) -> None:
         """Set the packet's own length to zero, which tells where it was cut."""
         if packet.family == 4:
