@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from tests.oracle.compare import PACKETS, Case, case, compare_case
+from tests.oracle.compare import PACKETS, PACKETS_AT_MOST, Case, case, compare_case
 from tests.oracle.deliberate import DIFFERENCES
 from tests.oracle.features import missing
 from tests.oracle.kernel import KernelSubject
@@ -46,7 +46,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.oracle", description=__doc__.partition("\n")[0])
     parser.add_argument("--rule-sets", type=int, default=1000)
-    parser.add_argument("--packets", type=int, default=PACKETS, help="in each")
+    parser.add_argument("--packets", type=int, default=PACKETS, help=f"in each, {PACKETS_AT_MOST} at most")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--against", choices=OTHERS, default=list(OTHERS)[-1], help="what the kernel is compared with")
     parser.add_argument("--shrink", action="store_true", help="bring what differs down to a small case")

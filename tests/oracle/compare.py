@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections import Counter
@@ -16,8 +17,11 @@ from tests.oracle.subject import Connection, Subject, Tuple
 from tests.oracle.translation import Translation
 
 PACKETS = 100
+PACKETS_AT_MOST = 500
 TOLD_AT_MOST = 5
 RULE_LINE = re.compile(r"^(?:\[\d+:\d+\] -A|:\S+ \S+ \[\d+:\d+\]|\*)")
+
+_plays = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -41,24 +45,25 @@ def compare(here: Subject, there: Subject, seed: int, packets: int = PACKETS) ->
 
 
 def compare_case(here: Subject, there: Subject, case: Case) -> list[str]:
-    """The same for a given case."""
+    """The same for a given case. Each play has identifications of its own, as fragments may be left."""
     for subject in (here, there):
         subject.reset()
         subject.load(case.rules.ipv4, case.rules.ipv6)
     translation = Translation(lambda: (_tuples(here), _tuples(there)), case.rules.ipv4, case.rules.ipv6)
-    differences = _steps(here, there, case.steps, FrameComparison(translation))
+    first_ident = next(_plays) * PACKETS_AT_MOST
+    drivers = Driver(here, first_ident), Driver(there, first_ident)
+    differences = _steps(*drivers, case.steps, FrameComparison(translation))
     differences += _connections(here, there, translation)
     return differences + _counters(here, there)
 
 
-def _steps(here: Subject, there: Subject, steps: tuple[Step, ...], frames: FrameComparison) -> list[str]:
+def _steps(here: Driver, there: Driver, steps: tuple[Step, ...], frames: FrameComparison) -> list[str]:
     differences: list[str] = []
-    one, other = Driver(here), Driver(there)
     for number, step in enumerate(steps):
-        pairs = zip(one.play(step), other.play(step), strict=True)
+        pairs = zip(here.play(step), there.play(step), strict=True)
         wrong = [pair for pair in pairs if not frames.same(step, *pair)]
         if wrong and len(differences) < TOLD_AT_MOST:
-            differences.append(_told(number, step, here.name, there.name, wrong[0]))
+            differences.append(_told(number, step, here.subject.name, there.subject.name, wrong[0]))
     return differences
 
 

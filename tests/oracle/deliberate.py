@@ -21,7 +21,7 @@ class Deliberate:
 
 DIFFERENCES = (
     Deliberate("own-ident", "masked", "IPv4's identification of packets that the router itself makes is arbitrary"),
-    Deliberate("own-quoted-checksum", "masked", "rejecting its own answer, the kernel quotes it with a sum that NAT left behind"),
+    Deliberate("own-quoted-checksum", "masked", "rejecting its own answer, the kernel quotes it with a stale sum"),
     Deliberate("fragment-ident", "masked", "IPv6 fragments sent on after reassembly get an identification at random"),
     Deliberate("fragment-geometry", "masked", "a datagram reassembled may be cut elsewhere when it is sent on"),
     Deliberate("nat-port", "chosen", "a port of the rule's range, or of its class: hard to guess (RFC 6056)"),

@@ -7,7 +7,7 @@ no NAT. An ICMP error quotes what its speaker has received.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.oracle import topology
 from tests.oracle.build import (
@@ -18,6 +18,7 @@ from tests.oracle.subject import Outcome, Subject, Tuple
 from tests.oracle.wire import ETHERNET_BYTES, Editor, Parsed, is_ip, parse
 
 QUOTE_BYTES = 128
+IDENTS = 1 << 16
 NEXT_HOP = 20  # the station that plays a router on the way
 STRANGER = 77  # one that nobody talks to
 SCTP = 132
@@ -33,10 +34,11 @@ class Sent:
 
 
 class Driver:
-    """One subject's side of a scenario."""
+    """One subject's side of a scenario, whose packets' identifications begin with `first_ident`."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, first_ident: int = 0) -> None:
         self.subject = subject
+        self._first_ident = first_ident
         self._answers: dict[int, tuple[str, Tuple]] = {}  # of a flow's server: from where, and what
         self._received: dict[tuple[int, str], bytes] = {}  # the last packet by flow and side
 
@@ -63,10 +65,11 @@ class Driver:
 
     def _packets(self, step: Step, port: str, ends: Tuple) -> list[bytes]:
         body, protocol = step.body, ends.protocol
+        envelope = replace(step.envelope, ident=(self._first_ident + step.envelope.ident) % IDENTS)
         if isinstance(body, Error):
             src, payload = self._error(step.flow, body, port, ends)
-            return packets(src, ends.dst, ICMP if step.flow.family == 4 else ICMPV6, payload, step.envelope)
-        return packets(ends.src, ends.dst, protocol, _payload(body, ends), step.envelope)
+            return packets(src, ends.dst, ICMP if step.flow.family == 4 else ICMPV6, payload, envelope)
+        return packets(ends.src, ends.dst, protocol, _payload(body, ends), envelope)
 
     def _error(self, flow: Flow, body: Error, port: str, ends: Tuple) -> tuple[bytes, bytes]:
         src = topology.packed(port, flow.family, NEXT_HOP) if body.from_router else ends.src

@@ -65,7 +65,7 @@ SYSCTLS = {
     "net/netfilter/nf_conntrack_frag6_timeout": 3600,
 }
 MUTE = "addrgenmode none arp off multicast off"  # else IPv6 joins groups, and reports so when a timer says
-RENEW_AFTER = 100  # resets: fragments that never end go with the namespace
+RENEW_AFTER = 100  # resets: fragments that never end go with the namespace, before identifications come round again
 
 
 # A restore leaves alone what its text does not name.
@@ -80,6 +80,7 @@ class KernelSubject:
 
     def __init__(self, name: str = "kernel") -> None:
         self.name = name
+        self._sysctls: dict[str, object] = dict(SYSCTLS)
         self._resets = 0
         self._undo = contextlib.ExitStack()
         self._taps: dict[str, int] = {}
@@ -135,7 +136,8 @@ class KernelSubject:
         return ""
 
     def sysctl(self, path: str, value: object) -> None:
-        """Set one of the namespace's sysctls, until it is renewed."""
+        """Set one of the namespace's sysctls."""
+        self._sysctls[path] = value
         self._lab.sysctl(path, value, netns=self._netns)
 
     def _open(self) -> None:
@@ -176,9 +178,9 @@ class KernelSubject:
             words.append(f"neighbour add {address} lladdr {mac} dev {port} nud permanent")
         self._tool("ip", "-batch", "-", text="\n".join(words))
         self._tool("nft", "-f", "-", text=TRACK_ALWAYS)
-        for pattern, value in SYSCTLS.items():
+        for pattern, value in self._sysctls.items():
             for path in _spread(pattern):
-                self.sysctl(path, value)
+                self._lab.sysctl(path, value, netns=self._netns)
 
     def _within(self, action: Callable[[], T]) -> T:
         return self._inhabitant.submit(action).result()

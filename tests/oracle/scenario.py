@@ -33,8 +33,7 @@ RUBBISH = ("port", "address", "short", "protocol", "nested")
 
 
 def scenario(rng: random.Random, packets: int) -> list[Step]:
-    """So many steps. Identifications never repeat within a scenario, for fragments' sake."""
-    idents = rng.randrange(1, 30000)
+    """So many steps, whose packets are numbered from 0: two with one identification could be fragments of one."""
     steps: list[Step] = []
     active: list[Iterator[Step]] = []
     flows = 0
@@ -47,8 +46,7 @@ def scenario(rng: random.Random, packets: int) -> list[Step]:
         if step is None:
             active.remove(talk)
             continue
-        ident = idents + len(steps)
-        steps.append(replace(step, envelope=_envelope(rng, step, ident)))
+        steps.append(replace(step, envelope=_envelope(rng, step, len(steps))))
     return steps
 
 

@@ -15,7 +15,7 @@ from tests.oracle.shrink import shrunk
 from tests.oracle.subject import Connection, Outcome, Tuple
 from tests.oracle.wire import Editor, is_ip, parse
 
-PACKETS = 60
+PACKETS = 200
 NAT = "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o b -j MASQUERADE\nCOMMIT\n"
 ACCOUNT = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p tcp\n-A FORWARD -m conntrack --ctstate RELATED\nCOMMIT\n"
 RULES = RuleSet(NAT + ACCOUNT, NAT + ACCOUNT)
