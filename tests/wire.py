@@ -89,6 +89,10 @@ class Wire:
         """Stop listening."""
         self._sock.close()
 
+    def fileno(self) -> int:
+        """The socket, to be waited for."""
+        return self._sock.fileno()
+
     def send(self, *frames: bytes) -> None:
         """Send frames out of the device."""
         for frame in frames:

@@ -145,9 +145,10 @@ class LeaseTable:
         return next(iter(self._free))
 
     def _take(self, address: IPv4Address, client: Client, now: float) -> Lease:
-        for old in (self._records.get(address), self.find(client)):
-            if old is not None:
-                self._forget(old)
+        if old := self._records.get(address):
+            self._forget(old)
+        if old := self.find(client):
+            self._forget(old)
         lease = Lease(
             address=address, identity=client.identity, mac=client.mac, port=client.port, state="expired", expires=now
         )

@@ -12,11 +12,14 @@ event loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Hashable
 
 from .message import Address, Code, Query, answers, code_of, error, with_id
+
+_log = logging.getLogger(__name__)
 
 OUTSTANDING_MAX = 512
 TIMEOUT_S = 2.0  # of one server
@@ -52,6 +55,8 @@ class Relay:
         self._of_client[client] -= 1
         if not self._of_client[client]:
             del self._of_client[client]
+        if not task.cancelled() and (fault := task.exception()):
+            _log.error("relaying a DNS query", exc_info=fault)
 
     async def close(self) -> None:
         """Give up what is outstanding."""

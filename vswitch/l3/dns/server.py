@@ -71,9 +71,9 @@ class DnsServer:
         """The same for a frame to the network's address, untagged, from a port; `send` takes the frame back to it."""
         try:
             datagram = parse_udp(frame, checked)
-            if datagram.dport != PORT or not datagram.sport or not unicast(datagram.eth_src):
+            if datagram.dport != PORT or not datagram.sport or not unicast(datagram.eth_dst):
                 raise Malformed("not for the server")
-            if datagram.src.is_multicast or datagram.src.is_unspecified or datagram.dst.is_multicast:
+            if not unicast(datagram.eth_src) or datagram.src.is_multicast or datagram.src.is_unspecified:
                 raise Malformed("source")
         except Malformed as reason:
             self.ignored[str(reason)] += 1
