@@ -141,7 +141,7 @@ def fdb(rows: list[Json]) -> None:
     """Known MACs."""
     table(
         ("MAC", "VLAN", "PORT", "AGE"),
-        ((e["mac"], e["vlan"] or None, e["port"], "static" if e["static"] else f"{e['age_s']:.1f} s") for e in rows),
+        ((e["mac"], e["vlan"] or None, e["port"], "static" if e["static"] else f"{e['age_s']:.0f} s") for e in rows),
     )
 
 
