@@ -104,7 +104,8 @@ cdef class Tracked:
 
     def row(self, uint32_t now=0):
         """The entry as it is, confirmed or not."""
-        return connection_row(self.packet.ct, &self.table.view(self.worker).entry[self.packet.ct], now)
+        cdef Conntrack *ct = self.table.view(self.worker)
+        return connection_row(self.packet.ct, &ct.entry[self.packet.ct], &ct.account[self.packet.ct], now)
 
     def translate(self, str what, uint16_t value):
         """Change the reply tuple as NAT or a rule does: "dport" or "zone"."""

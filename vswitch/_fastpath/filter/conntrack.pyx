@@ -8,7 +8,7 @@ import threading
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from ..core.native cimport atomic_add64, atomic_load64, atomic_store64, count, monotonic_ns, prefetch, relaxed_load64
 from .entries cimport KILL_ANY, KILL_CLOSING, KILL_EXPIRED, ct_kill
@@ -66,7 +66,7 @@ cdef class ConnectionTable:
         cdef CtHeader *header
         cdef Conntrack *view
         cdef int worker
-        self.arena = Arena(name, at + (total + 1) * sizeof(CtEntry), "conntrack/1")
+        self.arena = Arena(name, at + (total + 1) * (sizeof(CtEntry) + sizeof(CtAccount)), "conntrack/1")
         header = <CtHeader *>self.arena.body()
         seed = os.urandom(sizeof(header.seed))
         memcpy(header.seed, <const char *>seed, sizeof(header.seed))
@@ -79,6 +79,7 @@ cdef class ConnectionTable:
             view.header = header
             view.bucket = <CtBucket *>(<char *>header + sizeof(CtHeader))
             view.entry = <CtEntry *>(<char *>header + at)
+            view.account = <CtAccount *>(<char *>view.entry + (total + 1) * sizeof(CtEntry))
             view.shared = self.shared
             view.mask = buckets - 1
 
@@ -105,6 +106,9 @@ cdef class ConnectionTable:
                 raise ValueError(f"{name} is no setting of connection tracking")
             if not 0 <= value < 1 << 30:
                 raise ValueError(f"{name}: {value} is not within 0 and 2^30 - 1")
+        if sysctls.get(PREFIX + "acct") and not self.shared.settings.acct:
+            # What was not counted meanwhile begins anew.
+            memset(self.views[0].account, 0, (self.views[0].header.fresh) * sizeof(CtAccount))
         for name, value in sysctls.items():
             (<uint32_t *>&self.shared.settings)[<uint32_t>SYSCTLS[name]] = value
 
@@ -122,13 +126,14 @@ cdef class ConnectionTable:
 
     # Listing
 
-    cdef uint32_t copy(self, uint32_t index, CtEntry *to) noexcept nogil:
+    cdef uint32_t copy(self, uint32_t index, CtEntry *to, CtAccount *account) noexcept nogil:
         """A copy of the entry, as of one moment; returns its `use`."""
         cdef CtEntry *entry = &self.views[CT_CONTROL].entry[index]
         if entry.use != CT_CONFIRMED:   # without the lock: most of a large table is empty
             return entry.use
         spin_lock(ct_lock(&self.views[CT_CONTROL], index))
         to[0] = entry[0]
+        account[0] = self.views[CT_CONTROL].account[index]
         spin_unlock(ct_lock(&self.views[CT_CONTROL], index))
         return to.use
 
@@ -137,10 +142,11 @@ cdef class ConnectionTable:
         cdef uint32_t now = clock_s() if now_s is None else now_s
         cdef uint64_t index, end = min(start + count, self.views[CT_CONTROL].header.fresh)
         cdef CtEntry entry
+        cdef CtAccount account
         rows = []
         for index in range(max(start, <uint64_t>1), end):
-            if self.copy(<uint32_t>index, &entry) == CT_CONFIRMED and not ct_expired(&entry, now):
-                rows.append(connection_row(<uint32_t>index, &entry, now))
+            if self.copy(<uint32_t>index, &entry, &account) == CT_CONFIRMED and not ct_expired(&entry, now):
+                rows.append(connection_row(<uint32_t>index, &entry, &account, now))
         return rows, 0 if end >= self.views[CT_CONTROL].header.fresh else end
 
     def __iter__(self):
@@ -267,7 +273,8 @@ cdef class ConnectionTable:
             event = ring.event[ring.head % CT_EVENTS]
             ring.head += 1
             spin_unlock(&ring.lock)
-            found.append(ConnectionEvent(event.kind, connection_row(event.index, &event.entry, event.now_s)))
+            found.append(ConnectionEvent(event.kind, connection_row(event.index, &event.entry, &event.account,
+                                                                    event.now_s)))
         return found
 
 

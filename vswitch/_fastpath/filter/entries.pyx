@@ -21,7 +21,7 @@ from ..core.verdict cimport CONNTRACK_BUDGET, CONNTRACK_CLASH, CONNTRACK_FULL
 from .conntrack cimport (
     CT_CONFIRMED, CT_CONFIRMING, CT_DYING, CT_EVENT_DESTROY, CT_EVENT_NEW, CT_EVENTS, CT_FREE, CT_ORIGINAL, CT_PENDING,
     CT_REPLY_DIR, CT_STORE, CT_STRIPES, CT_UNCONFIRMED, CT_WAYS, IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_SEEN_REPLY,
-    Conntrack, CtBucket, CtEntry, CtEvent, CtEvents, ct_expired, ct_find_locked, ct_first, ct_hash, ct_lock, ct_same,
+    Conntrack, CtAccount, CtBucket, CtEntry, CtEvent, CtEvents, ct_expired, ct_find_locked, ct_first, ct_hash, ct_lock, ct_same,
     ct_second, ct_slot, ct_slot_entry,
 )
 from .states cimport TCP_CLOSE, TCP_CLOSE_WAIT, TCP_FIN_WAIT, TCP_LAST_ACK, TCP_TIME_WAIT
@@ -30,6 +30,7 @@ cdef enum:
     BATCH = 128                         # entries that go to or from the shared list at once
     RESTED = 64                         # fewer in the store: fetch more, lest what was freed be reused at once
     EVICTION_RANGE = 8                  # buckets that an early drop looks at
+    SPARE = 3                           # free slots that the first bucket should have, lest both fill up
 
 
 # The free ones
@@ -197,6 +198,8 @@ cdef uint32_t ct_take(Conntrack *ct, uint64_t hash, uint32_t owner, uint32_t now
     spin_lock(ct_lock(ct, index))
     serial = entry.serial + 1
     memset(entry, 0, sizeof(CtEntry))
+    if ct.shared.settings.acct:
+        memset(&ct.account[index], 0, sizeof(CtAccount))
     entry.serial = serial if serial != ANY_SERIAL else 1
     entry.owner = <uint16_t>owner
     entry.created_s = now_s
@@ -247,7 +250,7 @@ cdef bint place(Conntrack *ct, uint64_t hash, uint64_t slot) noexcept nogil:
     cdef CtBucket *first = ct_first(ct, hash)
     cdef CtBucket *second
     cdef int free = free_ways(first)
-    if free < 2:
+    if free < SPARE:
         second = ct_second(ct, hash)
         if free_ways(second) > free:
             return fill_slot(second, slot) or fill_slot(first, slot)
@@ -317,8 +320,8 @@ cdef bint adopt(Conntrack *ct, Packet *packet, uint32_t other, uint32_t serial) 
     if same:
         packet.ct_info = CT_ESTABLISHED if winner.status & IPS_SEEN_REPLY else CT_NEW
         if ct.shared.settings.acct:
-            winner.packets[CT_ORIGINAL] += 1
-            winner.bytes[CT_ORIGINAL] += packet.length
+            ct.account[other].packets[CT_ORIGINAL] += 1
+            ct.account[other].bytes[CT_ORIGINAL] += packet.length
     spin_unlock(ct_lock(ct, other))
     return same
 
@@ -421,5 +424,6 @@ cdef void ct_event(Conntrack *ct, uint32_t kind, uint32_t index, uint32_t now_s)
         event.index = index
         event.now_s = now_s
         event.entry = ct.entry[index]
+        event.account = ct.account[index]
         atomic_store64(&events.tail, events.tail + 1)
     spin_unlock(&events.lock)

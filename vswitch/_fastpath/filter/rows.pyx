@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from ..core.ip cimport PROTO_TCP, Ip, ip_is_v4, ip_store
 from ..core.native cimport load16be
 from ..core.packet cimport Tuple
-from .conntrack cimport CtEntry
+from .conntrack cimport CtAccount, CtEntry
 
 #: By number: names of TCP's states.
 TCP_STATES = ("NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
@@ -75,14 +75,15 @@ cdef str address(const Ip *ip):
     return inet_ntop(AF_INET if v4 else AF_INET6, raw[:4 if v4 else 16])
 
 
-cdef object flow(const CtEntry *entry, int direction):
+cdef object flow(const CtEntry *entry, const CtAccount *account, int direction):
     cdef const Tuple *t = &entry.tuple[direction]
     return Flow(address(&t.src), address(&t.dst), load16be(&t.sport), load16be(&t.dport), t.zone,
-                entry.packets[direction], entry.bytes[direction])
+                account.packets[direction], account.bytes[direction])
 
 
-cdef object connection_row(uint32_t index, const CtEntry *entry, uint32_t now_s):
+cdef object connection_row(uint32_t index, const CtEntry *entry, const CtAccount *account, uint32_t now_s):
     cdef int32_t left = <int32_t>(entry.expires_s - now_s)
     return Connection(index, entry.serial, 4 if ip_is_v4(&entry.tuple[0].src) else 6, entry.tuple[0].proto,
-                      flow(entry, 0), flow(entry, 1), TCP_STATES[entry.state] if entry.tuple[0].proto == PROTO_TCP else "",
+                      flow(entry, account, 0), flow(entry, account, 1),
+                      TCP_STATES[entry.state] if entry.tuple[0].proto == PROTO_TCP else "",
                       entry.status, entry.mark, max(left, 0), now_s - entry.created_s, entry.owner)

@@ -55,14 +55,10 @@ cdef inline int ct_judge(CtEntry *entry, uint64_t direction, const Packet *packe
         timeout[0] = settings.icmpv6 if proto == PROTO_ICMPV6 else settings.generic
     return TRACK_ACCEPT
 
-cdef inline void ct_renew(CtEntry *entry, uint64_t direction, const Packet *packet, const CtSettings *settings,
-                          uint32_t expires_s) noexcept nogil:
-    """Keep the connection until then, and count the packet. Writes the time once a second. Holds: the entry's lock."""
-    if entry.expires_s != expires_s:
-        entry.expires_s = expires_s
-    if settings.acct:
-        entry.packets[direction] += 1
-        entry.bytes[direction] += packet.length
+cdef inline void ct_count(Conntrack *ct, const Packet *packet, uint32_t index, uint64_t direction) noexcept nogil:
+    """Holds: the entry's lock."""
+    ct.account[index].packets[direction] += 1
+    ct.account[index].bytes[direction] += packet.length
 
 cdef inline int ct_update(Conntrack *ct, Packet *packet, uint32_t index, uint64_t direction, uint64_t now_ns,
                           uint32_t now_s, bint new) noexcept nogil:
@@ -76,7 +72,10 @@ cdef inline int ct_update(Conntrack *ct, Packet *packet, uint32_t index, uint64_
     packet.ct_info = ct_info_of(entry, direction)
     fate = ct_judge(entry, direction, packet, settings, now_ns, now_s, new, &timeout)
     if fate == TRACK_ACCEPT:
-        ct_renew(entry, direction, packet, settings, now_s + timeout)
+        if entry.expires_s != now_s + timeout:
+            entry.expires_s = now_s + timeout
+        if settings.acct:
+            ct_count(ct, packet, index, direction)
     if fate == TRACK_REOPEN or (fate == TRACK_ACCEPT and not timeout):
         entry.expires_s = now_s
         entry.status |= IPS_DYING

@@ -1,0 +1,1 @@
+"""Packet filter, connection tracking and NAT: their models and grammars."""
