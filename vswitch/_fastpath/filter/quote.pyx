@@ -15,8 +15,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from ..core.frame cimport Frame
 from ..core.ip cimport (
-    IPV4_HLEN, IPV6_HLEN, PROTO_DSTOPTS, PROTO_FRAGMENT, PROTO_HOPOPTS, PROTO_ICMP, PROTO_ROUTING, PROTO_TCP, PROTO_UDP,
-    PROTO_UDPLITE, Ip, ip4_at, ip6_at, ip_equal, ip_store,
+    IPV4_HLEN, IPV6_HLEN, PROTO_AH, PROTO_DSTOPTS, PROTO_FRAGMENT, PROTO_HOPOPTS, PROTO_ICMP, PROTO_ROUTING, PROTO_TCP,
+    PROTO_UDP, PROTO_UDPLITE, Ip, ip4_at, ip6_at, ip_equal, ip_store,
 )
 from ..core.native cimport load16, load16be, store16
 from ..core.packet cimport Packet, Tuple
@@ -25,13 +25,14 @@ from ..io.checksum cimport adjust, delta16, nonzero
 from .conntrack cimport CtEntry
 from .rewrite cimport (
     ICMP_CHECKSUM_AT, ICMP_ID_AT, IPV4_CHECKSUM, NAT_DST, NAT_SRC, TCP_CHECKSUM_AT, UDP_CHECKSUM_AT, NatEnd, NatManip,
-    icmp_has_id, ip_delta, nat_inverse, proto_is_icmp, rewrite_address, update_icmp,
+    icmp_has_id, ip_delta, nat_inverse, proto_is_icmp, rewrite_address, still_same, update_icmp,
 )
 
 cdef enum:
     ICMP_HLEN = 8
     QUOTED_L4 = 8                       # bytes of layer 4 that every quote must have (RFC 792)
     ICMP4_REDIRECT = 5
+    ICMP6_REDIRECT = 137
     FRAGMENT_OFFSET = 0x1fff            # IPv4's, in units of 8 bytes
     FRAGMENT6_OFFSET = 0xfff8
 
@@ -51,9 +52,9 @@ cdef uint8_t quote_rewrite(const CtEntry *entry, Packet *packet, Frame *frame, i
     cdef Quote quote
     cdef uint32_t addresses
     quote.manip = NAT_DST if outer == NAT_SRC else NAT_SRC
-    if not quote_parse(&quote, packet) or not quote_belongs(&quote, &here):
+    if not still_same(entry, &here, direction) or not quote_parse(&quote, packet) or not quote_belongs(&quote, &here):
         return NAT_MALFORMED
-    if packet.family == 4 and packet.l4[0] == ICMP4_REDIRECT:
+    if packet.l4[0] == (ICMP4_REDIRECT if packet.family == 4 else ICMP6_REDIRECT):
         return NAT_MALFORMED
     addresses = ip_delta(&packet.src if outer == NAT_SRC else &packet.dst, &end.ip, packet.family == 4)
     update_icmp(packet, frame, quote_translate(&quote, &end), addresses)
@@ -94,6 +95,8 @@ cdef inline bint quote_parse6(Quote *quote, uint32_t room) noexcept nogil:
             size = 8
             if load16be(quote.ip + at + 2) & FRAGMENT6_OFFSET:
                 return False
+        elif quote.proto == PROTO_AH:
+            size = (<uint32_t>quote.ip[at + 1] + 2) * 4
         quote.proto = quote.ip[at]
         at += size
         if room < at + QUOTED_L4:
@@ -103,7 +106,8 @@ cdef inline bint quote_parse6(Quote *quote, uint32_t room) noexcept nogil:
     return True
 
 cdef inline bint is_extension(uint8_t proto) noexcept nogil:
-    return proto == PROTO_HOPOPTS or proto == PROTO_ROUTING or proto == PROTO_FRAGMENT or proto == PROTO_DSTOPTS
+    return proto == PROTO_HOPOPTS or proto == PROTO_ROUTING or proto == PROTO_FRAGMENT or (
+        proto == PROTO_DSTOPTS or proto == PROTO_AH)
 
 
 cdef inline uint8_t *quote_address(const Quote *quote) noexcept nogil:

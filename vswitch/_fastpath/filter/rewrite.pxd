@@ -7,17 +7,18 @@ is only what the virtio-net header names: a frame whose header names an inner ch
 Only the ports of TCP, UDP and UDP-Lite and the identifiers of ICMP queries are rewritten. Packets of other protocols change
 their addresses alone, those of SCTP with good reason: its CRC covers ports, but no addresses.
 
-Pure functions of their arguments; lengths are what `dissect` has checked.
+Functions of their arguments alone; lengths are what `dissect` has checked.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from ..core.frame cimport VNET_LEN, Frame
 from ..core.ip cimport PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, Ip, ip4_word, ip_store
-from ..core.native cimport load16, store16
+from ..core.native cimport load16, load_fence, store16
 from ..core.packet cimport PACKET_CHANGED, Packet, Tuple
 from ..core.snapshot cimport OFFLOAD_CSUM
 from ..io.checksum cimport adjust, adjust_partial, delta16, delta32, nonzero
 from ..io.vnet cimport VnetHdr, vnet_load
+from .conntrack cimport CT_CONFIRMED, CT_UNCONFIRMED, CtEntry, ct_same
 
 cdef enum NatManip:
     NAT_SRC = 0                         # the kernel's enum nf_nat_manip_type
@@ -38,6 +39,14 @@ cdef struct NatEnd:                     # what one end of the packet becomes
     Ip ip
     uint16_t port                       # or ICMP identifier; as in the packet
 
+
+cdef inline bint still_same(const CtEntry *entry, const Tuple *tuple, int direction) noexcept nogil:
+    """Whether the entry, of which something was copied just now, is this tuple's connection, and was so all the time."""
+    load_fence()
+    if entry.use != CT_CONFIRMED and entry.use != CT_UNCONFIRMED:
+        return False
+    load_fence()
+    return ct_same(&entry.tuple[direction], tuple)
 
 cdef inline bint proto_is_icmp(uint8_t proto) noexcept nogil:
     return proto == PROTO_ICMP or proto == PROTO_ICMPV6
