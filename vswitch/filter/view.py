@@ -66,7 +66,7 @@ class TargetOp(enum.IntEnum):
     JUMP = 4  # index of the chain in its family
     GOTO = 5  # likewise
     QUEUE = 6  # first, last, bypass
-    REJECT = 7  # the kernel's ipt_reject_with or ip6t_reject_with
+    REJECT = 7  # ICMP type << 8 | code; 0: a TCP reset
     LOG = 8
     SNAT = 9  # first and last address, first, last and base port, NF_NAT_RANGE_* bits
     DNAT = 10  # likewise, and so the next three

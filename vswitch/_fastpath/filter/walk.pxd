@@ -28,7 +28,7 @@ cdef enum WalkVerdict:
     VERDICT_ACCEPT = 0
     VERDICT_DROP                        # Walk.table says where: the drop's name is RULE_RAW + table
     VERDICT_QUEUE                       # Walk.arg is the queue's number, Walk.target.mode may have QUEUE_BYPASS
-    VERDICT_REJECT                      # Walk.arg is the kernel's enum ipt_reject_with, for IPv6 ip6t_reject_with
+    VERDICT_REJECT                      # Walk.arg says with what: ICMP type << 8 | code, or 0: a TCP reset
     VERDICT_NAT                         # Walk.target has the operation (TARGET_SNAT ...) and its range
 
 cdef enum Way:
