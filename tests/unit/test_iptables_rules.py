@@ -232,9 +232,9 @@ WORDS = st.sampled_from(
     shlex.split(
         "-A -D -I -R -C -L -S -F -Z -N -X -P -E -t -s -d -p -i -o -f -j -g -m -c -v -n -x -w -V ! , '' \"a b\" 0 1 "
         "65536 INPUT FORWARD POSTROUTING user filter nat raw mangle tcp udp icmp 1.2.3.4 10/8 ::1 br0+ --dport --sport "
-        "--syn --tcp-flags --icmp-type --ctstate NEW,RELATED conntrack state multiport --dports 1,2:3 mark --mark 0x1/0xf "
-        "limit --limit 5/min ACCEPT DROP SNAT --to-source DNAT --to REJECT LOG --log-prefix MARK --set-mark CT --zone "
-        "comment --comment --line-numbers -nvL --destination=1.1.1.1 -tnat --to- 99999999999999999999 -1 0x"
+        "--syn --tcp-flags --icmp-type --ctstate NEW,RELATED conntrack state multiport --dports 1,2:3 mark --mark "
+        "0x1/0xf limit --limit 5/min ACCEPT DROP SNAT --to-source DNAT --to REJECT LOG --log-prefix MARK --set-mark CT "
+        "--zone comment --comment --line-numbers -nvL --destination=1.1.1.1 -tnat --to- 99999999999999999999 -1 0x"
     )
 )
 

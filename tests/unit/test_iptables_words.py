@@ -263,7 +263,7 @@ def real(lab: Lab) -> Callable[..., Said]:
     netns = lab.namespace("real")
 
     def call(program: str, *words: str, stdin: str = "") -> Said:
-        name = program.replace("iptables", "iptables-legacy")
+        name = program.replace("tables", "tables-legacy")
         done = subprocess.run(
             ["ip", "netns", "exec", netns, name, *words], input=stdin, capture_output=True, text=True, timeout=30
         )
