@@ -71,8 +71,8 @@ STRUCTS = (
         ask.Tcp(destination=Range(80, 90), flags=(0x17, 0x02), inverted=frozenset({"destination"})),))),
     ("-A INPUT -p icmp --icmp-type 3/4", "filter", Spec(protocol=1, matches=(
         ask.Icmp(type=3, codes=Range(4, 4)),))),
-    ("-A INPUT -m conntrack --ctstate NEW,DNAT --ctorigdst 1.2.3.4", "filter", Spec(matches=(
-        ask.Conntrack(states=ask.State.NEW | ask.State.DNAT, original_destination=Net(IPv4Address("1.2.3.4"), HOST)),))),
+    ("-A INPUT -m conntrack --ctstate NEW,DNAT --ctorigdst 1.2.3.4", "filter", Spec(matches=(ask.Conntrack(
+        states=ask.State.NEW | ask.State.DNAT, original_destination=Net(IPv4Address("1.2.3.4"), HOST)),))),
     ("-A INPUT -m limit --limit 2/s", "filter", Spec(matches=(ask.Limit(period=5000, burst=5),))),
     ("-A INPUT -m mac --mac-source 02:00:00:00:00:01", "filter", Spec(matches=(ask.Mac(source=b"\2\0\0\0\0\1"),))),
     ("-A FORWARD -j MARK --set-mark 0x1/0xf", "mangle", Spec(target=do.SetMark(1, 0xF))),
@@ -230,11 +230,11 @@ def test_version_and_help() -> None:
 
 WORDS = st.sampled_from(
     shlex.split(
-        "-A -D -I -R -C -L -S -F -Z -N -X -P -E -t -s -d -p -i -o -f -j -g -m -c -v -n -x -w -V ! , '' \"a b\" 0 1 65536 "
-        "INPUT FORWARD POSTROUTING user filter nat raw mangle tcp udp icmp 1.2.3.4 10/8 ::1 br0+ --dport --sport --syn "
-        "--tcp-flags --icmp-type --ctstate NEW,RELATED conntrack state multiport --dports 1,2:3 mark --mark 0x1/0xf "
-        "limit --limit 5/min ACCEPT DROP SNAT --to-source DNAT --to REJECT LOG --log-prefix MARK --set-mark CT --zone "
-        "comment --comment --line-numbers -nvL --destination=1.1.1.1 -tnat --to- 99999999999999999999 -1 0x"
+        "-A -D -I -R -C -L -S -F -Z -N -X -P -E -t -s -d -p -i -o -f -j -g -m -c -v -n -x -w -V ! , '' \"a b\" 0 1 "
+        "65536 INPUT FORWARD POSTROUTING user filter nat raw mangle tcp udp icmp 1.2.3.4 10/8 ::1 br0+ --dport --sport "
+        "--syn --tcp-flags --icmp-type --ctstate NEW,RELATED conntrack state multiport --dports 1,2:3 mark --mark "
+        "0x1/0xf limit --limit 5/min ACCEPT DROP SNAT --to-source DNAT --to REJECT LOG --log-prefix MARK --set-mark CT "
+        "--zone comment --comment --line-numbers -nvL --destination=1.1.1.1 -tnat --to- 99999999999999999999 -1 0x"
     )
 )
 

@@ -96,6 +96,38 @@ ACCEPTED = """
 -tmangle -nL
 """
 
+ACCEPTED6 = """
+-A INPUT -s fe80::1 ! -d fe80::/64 -p icmpv6 --icmpv6-type 1/3 -j REJECT
+-A INPUT -s 2001:db8:1:1:1:1:1:1/48 -p icmpv6 --icmpv6-type neighbour-solicitation
+-A INPUT -s fe80::/ffff::ff
+-A INPUT -m frag ! --fragid 1:2 --fraglen 3 --fragres --fragfirst --fragmore
+-A INPUT -m hl ! --hl-eq 5
+-A INPUT -m conntrack --ctorigdst fe80::1
+-A INPUT -m iprange --src-range fe80::1-fe80::2
+-A INPUT -j REJECT --reject-with policy-fail
+-t mangle -A INPUT -j HL --hl-dec 5
+-t nat -A POSTROUTING -p tcp -j SNAT --to-source [fe80::1-fe80::2]:5-6
+-t nat -A PREROUTING -p tcp -j DNAT --to-destination [fe80::1]:5
+-t nat -A PREROUTING -j NETMAP --to fe80::/64
+-v -A INPUT -s fe80::1 -i eth0 -j ACCEPT
+-S
+-vL
+-nL
+-t nat -nvL
+-t mangle -S
+"""
+
+REFUSED6 = """
+-A INPUT -f
+-A INPUT -s 1.2.3.4
+-A INPUT -j REJECT --reject-with icmp-port-unreachable
+-A INPUT -m hl --hl-eq 256
+-A INPUT -m hl
+-A INPUT -m ttl --ttl-eq 4
+-A INPUT -p icmpv6 --icmpv6-type foo
+-t nat -A PREROUTING -j DNAT --to-destination [fe80::1]:5
+"""
+
 REFUSED = """
 -A NOPE -j ACCEPT
 -A INPUT -g NOPE
@@ -231,7 +263,7 @@ def real(lab: Lab) -> Callable[..., Said]:
     netns = lab.namespace("real")
 
     def call(program: str, *words: str, stdin: str = "") -> Said:
-        name = program.replace("iptables", "iptables-legacy")
+        name = program.replace("tables", "tables-legacy")
         done = subprocess.run(
             ["ip", "netns", "exec", netns, name, *words], input=stdin, capture_output=True, text=True, timeout=30
         )
@@ -257,27 +289,29 @@ def lines(text: str) -> list[str]:
     return text.strip().split("\n")
 
 
-def test_accepted_words_print_alike(lab: Lab) -> None:
+@pytest.mark.parametrize(("program", "accepted"), [("iptables", ACCEPTED), ("ip6tables", ACCEPTED6)])
+def test_accepted_words_print_alike(lab: Lab, program: str, accepted: str) -> None:
     iptables = real(lab)
     rulesets, counters = Rulesets(), {}
-    for line in lines(ACCEPTED):
+    for line in lines(accepted):
         words = shlex.split(line)
-        outcome = run("iptables", words, "", rulesets, counters)
+        outcome = run(program, words, "", rulesets, counters)
         rulesets = outcome.rulesets
         counters |= outcome.set_counters
         for number in outcome.zero:
             counters.pop(number, None)
         assert outcome.code == 0, line
-        assert ours(outcome) == iptables("iptables", *words), line
+        assert ours(outcome) == iptables(program, *words), line
 
 
-def test_refused_words_are_refused_alike(lab: Lab) -> None:
+@pytest.mark.parametrize(("program", "refused"), [("iptables", REFUSED), ("ip6tables", REFUSED6)])
+def test_refused_words_are_refused_alike(lab: Lab, program: str, refused: str) -> None:
     iptables = real(lab)
-    for line in lines(REFUSED):
+    for line in lines(refused):
         words = shlex.split(line)
-        said = ours(run("iptables", words))
+        said = ours(run(program, words))
         assert said.code, line
-        theirs = iptables("iptables", *words)
+        theirs = iptables(program, *words)
         assert alike(theirs, said), (line, theirs, said)
 
 

@@ -105,9 +105,7 @@ def _check_rule(command: Command, given: set[str]) -> None:
     if command.chain in ("POSTROUTING", "OUTPUT") and "i" in given:
         raise Complaint(f"Can't use -i with {command.chain}\n")
     if command.table == "nat" and spec.target is Verdict.DROP:
-        raise Complaint(
-            '\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n'
-        )
+        raise Complaint('\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n')
 
 
 # Names of chains, numbers of rules

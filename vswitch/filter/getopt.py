@@ -15,6 +15,8 @@ from .words.base import Extension, Fields, Option, take
 from .words.complaint import Complaint
 from .words.names import PROTOCOLS
 
+UNEXPECTED = {"m": "--match", "t": "--table"}
+
 
 class Main(NamedTuple):
     """An option of iptables' own: its letter, whether it takes a word, and what takes it."""
@@ -80,12 +82,20 @@ class Words:
         self._option(full, invert)
 
     def _main(self, main: Main, word: str, invert: bool) -> None:
-        if invert and not main.invert:
-            raise Complaint("unexpected '!' flag" if main.command else f"cannot have ! before {word}")
         if invert:
-            self.inverted.add(main.letter)
+            self._invert(main, word)
         argument = self._argument(word) if main.words else ""
         main.act(self, main.letter, argument)
+
+    def _invert(self, main: Main, word: str) -> None:
+        if main.invert:
+            self.inverted.add(main.letter)
+        elif main.command:
+            raise Complaint("unexpected '!' flag")
+        elif main.letter in UNEXPECTED:
+            raise Complaint(f"unexpected ! flag before {UNEXPECTED[main.letter]}")
+        else:
+            raise Complaint(f"cannot have ! before {word}")
 
     def _of_extension(self, word: str, invert: bool) -> bool:
         for extension, fields in reversed(self.loaded):

@@ -28,6 +28,9 @@ PROGRAMS = {
 }
 
 
+NO_RULES = Rulesets()
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of it. `zero` and `set_counters` are ids of rules and policies; what is set is set after zeroing."""
@@ -44,7 +47,7 @@ def run(
     program: str,
     argv: Sequence[str],
     stdin: str = "",
-    rulesets: Rulesets = Rulesets(),
+    rulesets: Rulesets = NO_RULES,
     counters: Counters | None = None,
     date: str = "",
 ) -> Outcome:
@@ -75,9 +78,7 @@ def _iptables(program: str, argv: Sequence[str], family: int, rulesets: Rulesets
 # -save
 
 
-def _save(
-    program: str, argv: Sequence[str], family: int, rulesets: Rulesets, held: Counters, date: str
-) -> Outcome:
+def _save(program: str, argv: Sequence[str], family: int, rulesets: Rulesets, held: Counters, date: str) -> Outcome:
     options = _options(program, argv, SAVE)
     if options.rest:
         raise Usage(1, stderr="Unknown arguments found on commandline\n")
@@ -92,9 +93,7 @@ def _save(
 # -restore
 
 
-def _restore(
-    program: str, argv: Sequence[str], stdin: str, family: int, rulesets: Rulesets, held: Counters
-) -> Outcome:
+def _restore(program: str, argv: Sequence[str], stdin: str, family: int, rulesets: Rulesets, held: Counters) -> Outcome:
     options = _options(program, argv, RESTORE)
     if options.rest:
         raise Usage(1, stderr=f"Can't open {options.rest[0]}: No such file or directory\n")

@@ -25,9 +25,7 @@ IN_QUOTES = re.compile(r'"((?:[^"\\]|\\.)*)"')
 # Save
 
 
-def save(
-    rulesets: Rulesets, family: int, tables: Iterable[str], counters: Counters, counted: bool, stamp: str
-) -> str:
+def save(rulesets: Rulesets, family: int, tables: Iterable[str], counters: Counters, counted: bool, stamp: str) -> str:
     """The text of these tables."""
     lines: list[str] = []
     for name in tables:

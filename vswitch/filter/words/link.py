@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..matches import Addrtype, AddressType, Mac, PacketType, Physdev, Pkttype
+from ..matches import AddressType, Addrtype, Mac, PacketType, Physdev, Pkttype
 from .base import Asked, Demands, Extension, Fields, Option, written
 from .complaint import Complaint
 from .readers import octets, savable
@@ -61,7 +61,7 @@ def _port(text: str, asked: Asked) -> str:
     return interface(text)
 
 
-PHYSDEV = Extension(
+PHYSDEV: Extension = Extension(
     name="physdev",
     struct=Physdev,
     options=(
@@ -99,9 +99,7 @@ def _packet_type(text: str, asked: Asked) -> PacketType:
 PKTTYPE = Extension(
     name="pkttype",
     struct=Pkttype,
-    options=(
-        Option("--pkt-type", "type", _packet_type, lambda held: held.name.lower(), invert=True, required=True),
-    ),
+    options=(Option("--pkt-type", "type", _packet_type, lambda held: held.name.lower(), invert=True, required=True),),
     show=lambda held, numeric: f" PKTTYPE {'!=' if held.inverted else '='} {held.type.name.lower()}",
 )
 

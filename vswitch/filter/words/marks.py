@@ -100,9 +100,7 @@ def _make_connmark(fields: Fields) -> Any:
         value, mask = values["change"]
         return SetConnmark(value=value, mask=mask, shift=shift)
     both = values.get("mask", ALL)
-    return values["change"](
-        nfmask=values.get("nfmask", both), ctmask=values.get("ctmask", both), shift=shift
-    )
+    return values["change"](nfmask=values.get("nfmask", both), ctmask=values.get("ctmask", both), shift=shift)
 
 
 def _operation(struct: type) -> Callable[[str, Asked], type]:
@@ -112,13 +110,6 @@ def _operation(struct: type) -> Callable[[str, Asked], type]:
 def _shift(sign: int) -> Callable[[str, Asked], int]:
     read = within(32)
     return lambda text, asked: sign * read(text, asked)
-
-
-def _mask(text: str, asked: Asked) -> int:
-    value = number(text)
-    if value is None or value > ALL:
-        raise asked.bad()
-    return value
 
 
 def _write_shift(shift: int) -> str:
@@ -156,9 +147,9 @@ CONNMARK_TARGET = Extension(
         Option("--restore-mark", "change", _operation(RestoreMark), words=0),
         Option("--left-shift-mark", "shift", _shift(1)),
         Option("--right-shift-mark", "shift", _shift(-1)),
-        Option("--mask", "mask", _mask),
-        Option("--nfmask", "nfmask", _mask),
-        Option("--ctmask", "ctmask", _mask),
+        Option("--mask", "mask", within(ALL)),
+        Option("--nfmask", "nfmask", within(ALL)),
+        Option("--ctmask", "ctmask", within(ALL)),
     ),
     show=_show_connmark,
     save=_save_connmark,

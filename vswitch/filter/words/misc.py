@@ -52,7 +52,7 @@ def _rate(text: str, asked: Asked) -> int:
     parts = RATE.fullmatch(text)
     unit = _unit(parts[2]) if parts else None
     if parts is None or unit is None or int(parts[1]) == 0:
-        raise Complaint(f"bad rate \"{text}\"'")
+        raise Complaint(f'bad rate "{text}"\'')
     period = UNITS[unit] // int(parts[1])
     if period == 0:
         raise Complaint(f'Rate too fast "{text}"')

@@ -6,7 +6,6 @@ import re
 import socket
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 from ..values import Address, AddressRange, Net, Range
 from .base import Asked, Reader
@@ -151,7 +150,7 @@ def _short(text: str) -> Address | None:
 @lru_cache(256)
 def mask(text: str, family: int) -> Address:
     """A length of a prefix, or a mask in full."""
-    kind: Any = IPv4Address if family == 4 else IPv6Address
+    kind: type[Address] = IPv4Address if family == 4 else IPv6Address
     if text.isascii() and text.isdecimal() and int(text) <= WIDTH[family]:
         return kind(((1 << int(text)) - 1) << (WIDTH[family] - int(text)))
     whole = address(text, family)
