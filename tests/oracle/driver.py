@@ -82,7 +82,7 @@ class Driver:
             packet = parse(frame) if is_ip(frame) else None
             if packet is None or packet.is_error or packet.protocol != step.flow.protocol:
                 continue
-            if isinstance(step.body, Error) or answers(packet, ends):
+            if isinstance(step.body, Error) or answers(packet, step, ends):
                 continue
             if packet.port_fields or (packet.protocol == OTHER and packet.is_whole_or_first):
                 self._received[step.flow.number, port] = frame[ETHERNET_BYTES:]
@@ -90,11 +90,11 @@ class Driver:
                     self._answers[step.flow.number] = (port, packet.tuple.reversed())
 
 
-def answers(packet: Parsed, ends: Tuple) -> bool:
-    """Whether a packet is the router's own answer to one of this tuple, not that packet passed on."""
-    if packet.protocol in (TCP, UDP):
-        return packet.tuple == ends.reversed()
-    return packet.icmp_type == ECHO_TYPES[packet.family][1] and packet.ends == (ends.dst, ends.src)
+def answers(packet: Parsed, step: Step, ends: Tuple) -> bool:
+    """Whether a packet is the router's own answer to the step's, not that one passed on."""
+    if isinstance(step.body, Echo):
+        return not step.body.reply and packet.icmp_type == ECHO_TYPES[packet.family][1]
+    return packet.protocol in (TCP, UDP) and packet.tuple == ends.reversed()
 
 
 def client_tuple(flow: Flow) -> Tuple:

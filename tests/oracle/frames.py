@@ -2,7 +2,7 @@
 
 Frame by frame: the other's is given this one's addresses and ports, where `Translation` lets them stand for each other,
 every checksum kept as right or wrong as it was; what `deliberate` lists is masked; then every byte must agree. Where
-that fails, datagrams in fragments are compared put together again.
+there are fragments, those that make a whole datagram, in order, are put together first.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class FrameComparison:
     def _same_tuples(self, here: Parsed, there: Parsed) -> bool:
         if here.is_error and there.is_error:
             return _addresses_may_differ(here, there) and self._same_quoted(here.quoted, there.quoted)
-        return not here.is_whole_or_first or self.translation.same(here.tuple, there.tuple)
+        if not (here.is_whole_or_first and there.is_whole_or_first):
+            return here.ends == there.ends
+        return self.translation.same(here.tuple, there.tuple)
 
     def _same_quoted(self, here: Parsed | None, there: Parsed | None) -> bool:
         if here is None or there is None:
             return here is there
-        if not here.port_fields or not there.port_fields:
-            return True  # nothing to go by; the bytes decide
         return self.translation.same(here.tuple, there.tuple)
 
 
@@ -94,22 +94,44 @@ def _own_types(step: Step) -> frozenset[int]:
 
 
 def _joined(out: Sequence[Outcome]) -> list[Outcome]:
-    """Adjacent fragments of one datagram as one frame: the first with the data of all."""
+    """The same with each datagram that is whole in adjacent fragments as one frame: the first, with the data of all."""
     joined: list[Outcome] = []
+    at = 0
+    while at < len(out):
+        pieces = _datagram(out[at:])
+        if len(pieces) > 1:
+            joined.append((out[at][0], _without_cut(pieces[0]) + b"".join(one.data[one.upper :] for one in pieces[1:])))
+        else:
+            joined.append(out[at])
+        at += max(1, len(pieces))
+    return joined
+
+
+def _datagram(out: Sequence[Outcome]) -> list[Parsed]:
+    """The fragments at the start that follow on each other up to the last; none if any is missing."""
+    pieces: list[Parsed] = []
+    length = 0
     for port, frame in out:
         packet = parse(frame) if is_ip(frame) else None
-        if packet is not None and packet.fragment and packet.fragment[1] and joined and joined[-1][0] == port:
-            joined[-1] = (port, joined[-1][1] + frame[packet.upper :])
-        else:
-            joined.append((port, frame))
-    return [(port, _as_whole(frame)) for port, frame in joined]
+        if packet is None or packet.fragment is None or port != out[0][0]:
+            return []
+        if packet.fragment[1] != length or (pieces and _kept(packet) != _kept(pieces[0])):
+            return []
+        pieces.append(packet)
+        length += len(packet.data) - packet.upper
+        if not packet.fragment[2]:
+            return pieces
+    return []
 
 
-def _as_whole(frame: bytes) -> bytes:
+def _kept(packet: Parsed) -> tuple[object, ...]:
+    """What all fragments of a datagram have alike, link addresses and TTL included."""
+    ttl = packet.data[packet.at + (8 if packet.family == 4 else 7)]
+    return packet.data[:14], packet.ends, packet.fragment and packet.fragment[0], packet.protocol, ttl
+
+
+def _without_cut(packet: Parsed) -> bytes:
     """A first fragment that does not tell where it was cut."""
-    packet = parse(frame) if is_ip(frame) else None
-    if packet is None or packet.fragment is None or packet.fragment[1]:
-        return frame
     editor = Editor(packet)
     editor.clear_length(packet)
     return bytes(editor.data)

@@ -1,7 +1,11 @@
 """Random rule sets, as iptables-restore reads them: all five tables, chains of one's own, policies.
 
 The weights see to it that most packets still pass: drops are rare, come late and match narrowly, so that what lies
-behind them is reached. With the text come the ranges from which NAT may choose, which `translation` needs.
+behind them is reached.
+
+Ranges of ports from which NAT chooses at random are wide, or of one port alone. From a narrow one two connections in
+different zones would now and then get the same port, by chance, and what follows would differ between two kernels. For
+the same reason a wide range is a small part of all ports: a free choice seldom falls into it.
 """
 
 from __future__ import annotations
@@ -159,13 +163,14 @@ class _Table:
             return words, "-j REDIRECT" + (f" --to-ports {ports}" if ports else "")
         words, ports = self._with_ports(words, ("8080", "80", "2000-2007"))
         low, high = (self.rng.choice((2, 3, 4)), None) if kind == "host" else (30, self.rng.choice((31, 37)))
-        return words, f"-j DNAT --to-destination {self._range(side, low, high, ports)}{self._how()}"
+        how = "" if "-" in ports else self._how()
+        return words, f"-j DNAT --to-destination {self._range(side, low, high, ports)}{how}"
 
     def _source(self, words: list[str], *, may_masquerade: bool) -> tuple[list[str], str]:
         kind = self.rng.choices(("host", "range", "MASQUERADE", "NETMAP"), (3, 3, 5, 1))[0]
         if kind == "NETMAP":
             return words, f"-j NETMAP --to {self._network(self.rng.choice('ab'))}"
-        words, ports = self._with_ports(words, ("2000-2003", "2000-2999", "30000-60000"))
+        words, ports = self._with_ports(words, ("2000", "2000-2999", "30000-30999"))
         if kind == "MASQUERADE" and may_masquerade:
             how = " --random" if self.rng.random() < 0.15 else ""
             return words, "-j MASQUERADE" + (f" --to-ports {ports}" if ports else "") + how
