@@ -33,6 +33,7 @@ from vswitch.l3.settings import Dhcp, Dns, Ra
 
 ADDRESS = IPv4Interface("10.0.0.1/24")
 PREFIX = IPv6Interface("fd00:5::1/64")
+MAC = "02:00:00:00:00:01"
 PORT = "bridge"
 ARP = 0x0806
 LIMIT_S = 10.0
@@ -48,6 +49,7 @@ class Net:
         self.lab = lab
         self.netns = lab.namespace(stem)
         self.bridge = lab.bridge(stem + "br", netns=self.netns)
+        lab.ip("link", "set", self.bridge, "address", MAC, netns=self.netns)  # else it changes with every guest
 
     def guest(self, stem: str, *, ipv6: bool = False) -> tuple[str, str]:
         """A namespace on the bridge and the device in it."""

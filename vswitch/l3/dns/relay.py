@@ -42,6 +42,9 @@ class Relay:
 
     def ask(self, payload: bytes, query: Query, client: Hashable, reply: Callable[[bytes], object]) -> bool:
         """Have a query answered, by a failure if by nothing else; False if that would be one too many."""
+        if not self._servers:
+            reply(error(payload, Code.REFUSED))
+            return True
         if len(self._asking) >= OUTSTANDING_MAX or self._of_client[client] >= self._per_client:
             return False
         self._of_client[client] += 1
@@ -66,7 +69,7 @@ class Relay:
         await asyncio.gather(*asking, return_exceptions=True)
 
     async def _ask(self, payload: bytes, query: Query, reply: Callable[[bytes], object]) -> None:
-        best = error(payload, Code.SERVER_FAILURE if self._servers else Code.REFUSED)
+        best = error(payload, Code.SERVER_FAILURE)
         for server in self._servers:
             answer = await self._exchange(server, payload, query)
             if answer is None:
