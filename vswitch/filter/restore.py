@@ -155,4 +155,8 @@ def split(line: str) -> list[str]:
     words = QUOTED.findall(line)
     if '"' in QUOTED.sub("", line):
         raise Complaint("a quote is not closed")
-    return [IN_QUOTES.sub(lambda part: re.sub(r"\\(.)", r"\1", part[1]), word) for word in words]
+    return [IN_QUOTES.sub(_unquoted, word) if '"' in word else word for word in words]
+
+
+def _unquoted(part: re.Match[str]) -> str:
+    return re.sub(r"\\(.)", r"\1", part[1])
