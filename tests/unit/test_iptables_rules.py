@@ -228,6 +228,28 @@ def test_version_and_help() -> None:
 
 # Any words at all
 
+HUGE = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-p", HUGE],
+        ["-s", f"1.2.3.4/{HUGE}"],
+        ["-s", HUGE],
+        ["-c", HUGE, "1"],
+        ["-p", "tcp", "--dport", HUGE],
+        ["-m", "limit", "--limit", HUGE],
+        ["-m", "mark", "--mark", HUGE],
+        ["-p", "tcp", "-j", "DNAT", "--to", f":{HUGE}"],
+        ["-j", "CT", "--zone", HUGE],
+    ],
+)
+def test_huge_numbers_are_refused(words: list[str]) -> None:
+    assert run("iptables", ["-A", "INPUT", *words]).code == 2
+    assert run("iptables-restore", ["-c"], f"*filter\n:INPUT DROP [{HUGE}:1]\nCOMMIT\n").code == 2
+
+
 WORDS = st.sampled_from(
     shlex.split(
         "-A -D -I -R -C -L -S -F -Z -N -X -P -E -t -s -d -p -i -o -f -j -g -m -c -v -n -x -w -V ! , '' \"a b\" 0 1 "

@@ -53,6 +53,9 @@ class Words:
                 if invert:
                     raise Complaint("multiple consecutive ! not allowed")
                 invert = True
+            elif word in self.MAIN:
+                self._main(self.MAIN[word], word, invert)
+                invert = False
             elif word[:1] == "-" and len(word) > 1:
                 self._option(word, invert)
                 invert = False
@@ -62,10 +65,7 @@ class Words:
             raise Complaint("nothing appropriate following !")
 
     def _option(self, word: str, invert: bool) -> None:
-        main = self.MAIN.get(word)
-        if main is not None:
-            self._main(main, word, invert)
-            return
+        """An option that is not one of iptables' own as it stands."""
         if self._of_extension(word, invert):
             return
         if word[1] != "-":
@@ -79,7 +79,10 @@ class Words:
             full = self._completed(name)
         if full is None or (equals and full == word):
             raise Complaint(f'unknown option "{word}"')
-        self._option(full, invert)
+        if full in self.MAIN:
+            self._main(self.MAIN[full], full, invert)
+        else:
+            self._of_extension(full, invert)
 
     def _main(self, main: Main, word: str, invert: bool) -> None:
         if invert:

@@ -13,9 +13,10 @@ from .command import check_chain_name
 from .draft import Draft
 from .edit import carry_out, set_policy
 from .model import TABLES, Counters, Rulesets
-from .parse import Parser
+from .parse import TOP_COUNTER, Parser
 from .show import NOTHING, saved
 from .words.complaint import VERSION, Complaint, Refused, Usage
+from .words.readers import number
 
 COUNTERS = re.compile(r"\[([^:\]]*):([^\]]*)\]")
 QUOTED = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"])+')
@@ -128,9 +129,10 @@ class Restore:
 
     def _policy_counters(self, name: str, text: str) -> tuple[int, int]:
         parts = COUNTERS.fullmatch(text)
-        if parts is None or not parts[1].isdecimal() or not parts[2].isdecimal():
+        packets, size = (number(parts[1]), number(parts[2])) if parts else (None, None)
+        if packets is None or size is None or max(packets, size) > TOP_COUNTER:
             raise Complaint(f"invalid policy counters for chain '{name}'")
-        return int(parts[1]), int(parts[2])
+        return packets, size
 
     def _rule(self, line: str) -> None:
         words = split(line)
@@ -153,4 +155,8 @@ def split(line: str) -> list[str]:
     words = QUOTED.findall(line)
     if '"' in QUOTED.sub("", line):
         raise Complaint("a quote is not closed")
-    return [IN_QUOTES.sub(lambda part: re.sub(r"\\(.)", r"\1", part[1]), word) for word in words]
+    return [IN_QUOTES.sub(_unquoted, word) if '"' in word else word for word in words]
+
+
+def _unquoted(part: re.Match[str]) -> str:
+    return re.sub(r"\\(.)", r"\1", part[1])

@@ -4,11 +4,18 @@ Thread safety: all of it belongs to one worker, apart from what the snapshot poi
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from ..filter.conntrack cimport Conntrack
+from ..filter.nat cimport Nat
+from ..filter.walk cimport RuleState
+from ..l3.limit cimport IcmpLimits
+from ..l3.neighbour cimport Neighbours
+from ..l3.reassemble cimport Reassembly
 from .counters cimport MAX_PORTS, PortCounters, WorkerCounters
 from .frame cimport Frame
 from .native cimport count
 from .snapshot cimport STORM_CLASSES, Snapshot
 from .uring cimport uring
+from .verdict cimport DONE
 
 cdef enum:
     TX_BLOCK = 28                       # a virtio-net header, two MACs and a tag
@@ -40,8 +47,16 @@ cdef struct Extra:
     uint32_t mark
     uint16_t origin                     # port id: whose books it is in
     uint16_t device                     # where it belongs
+    uint16_t vid                        # ... and its VLAN there
+    uint16_t largest                    # bytes of the largest fragment that it was made of; 0: it is no such packet
     uint8_t entry
-    uint8_t resume                      # of a packet that a user's process has let pass: the hook and table it was in, plus 1
+    # Of a packet that comes back from a user's process (ENTRY_RETURN):
+    uint8_t resume                      # the table and hook that it was in: hook * TABLES + table + 1
+    uint8_t discard                     # the verdict was DROP
+    uint8_t ct_info
+    uint8_t flags                       # Packet.flags
+    uint32_t ct                         # its connection's entry, if that still has this serial number
+    uint32_t serial
 
 cdef struct Context:
     const Snapshot *snapshot
@@ -55,13 +70,20 @@ cdef struct Context:
     PortIo *io                          # by port id
     uint32_t n_dirty
     uint16_t dirty[MAX_PORTS]           # ports with entries waiting
+    Conntrack *ct                       # the worker's view of the connections
+    Nat *nat
+    RuleState rules                     # counters of rules, the worker's own, and meters, all workers'
+    Neighbours *neighbours
+    IcmpLimits *icmp_limits
+    Reassembly *fragments
     uint8_t *scratch                    # the burst's memory
     uint8_t *bounce                     # BOUNCE bytes, where a super-frame is cut up for a port that cannot take it
     uring ring                          # for batches of tap frames
     uint32_t fragment_id                # of the IPv6 packets that were cut up
     uint32_t extra_head
     uint32_t extra_tail                 # both only grow
-    uint8_t resume                      # Extra.resume of the burst under way
+    uint8_t resume                      # Extra.resume of the burst under way: tables up to there have been passed
+    const uint64_t *queues              # a bit for each queue number that somebody listens on; NULL: none
     uint8_t *extra_memory               # EXTRAS slots
     Extra extras[EXTRAS]
     uint8_t in_ring[MAX_PORTS]          # port ids whose tap queue the ring knows; written by the control side
@@ -70,6 +92,12 @@ cdef struct Context:
 cdef inline void charge(Context *ctx, uint8_t reason) noexcept nogil:
     """One frame, or one copy, ended for this reason."""
     count(&ctx.origin.drops[reason], 1)
+
+cdef inline void end(Context *ctx, Frame *frame, uint8_t verdict) noexcept nogil:
+    """End a frame: DONE where its fate is in the books already, else by the name of what it died of."""
+    frame.verdict = verdict
+    if verdict != DONE:
+        charge(ctx, verdict)
 
 cdef inline void drop(Context *ctx, Frame *frame, uint8_t reason) noexcept nogil:
     """End a frame by name, once."""

@@ -37,7 +37,10 @@ cdef inline Extra *extra_add(Context *ctx, uint32_t length, uint16_t origin, uin
     extra.entry = entry
     extra.device = device
     extra.mark = 0
+    extra.vid = 0
+    extra.largest = 0
     extra.resume = 0
+    extra.discard = False
     if origin == SELF_PORT:
         count(&ctx.counters[SELF_PORT].generated, 1)
     return extra
@@ -60,8 +63,10 @@ cdef inline bint next_extra(Context *ctx, Burst *burst) noexcept nogil:
     burst.bytes = 0
     burst.entry = <Entry>extra.entry
     burst_add(burst, ctx.extra_memory + (ctx.extra_head % EXTRAS) * SLOT + HEADROOM, extra.length)
+    burst.frames[0].vid = extra.vid
     burst.packets[0].in_dev = extra.device
     burst.packets[0].mark = extra.mark
+    burst.packets[0].largest = extra.largest
     ctx.resume = extra.resume
     ctx.extra_head += 1                 # the slot stays the burst's: the ring is full with one slot to spare
     return True

@@ -34,7 +34,8 @@ cdef enum:
 cdef enum Entry:
     # Where a burst enters the pipeline.
     ENTRY_RECEIVE = 0
-    ENTRY_HOOKS                         # whole again after reassembly, or handed back by a user's process
+    ENTRY_HOOKS                         # whole again after reassembly
+    ENTRY_RETURN                        # handed back by a user's process
     ENTRY_OUTPUT                        # made by the switch: an IP packet to be routed
     ENTRY_LINK                          # made by the switch: a frame whose device and MACs are settled
 

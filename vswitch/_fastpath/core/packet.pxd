@@ -55,6 +55,7 @@ cdef struct Packet:
     uint16_t in_dev                     # Device index in the snapshot; NO_DEVICE: none
     uint16_t out_dev
     uint16_t zone                       # of conntrack
+    uint16_t largest                    # of a packet that was put together: bytes of its largest fragment; else 0
     uint32_t ct                         # index of the conntrack entry, NO_ENTRY: none
     uint32_t mark                       # the packet's (nfmark)
     uint32_t class_id                   # CLASSIFY: major << 16 | minor, 0: none

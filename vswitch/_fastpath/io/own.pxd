@@ -9,35 +9,38 @@ from libc.string cimport memcpy
 
 from ..core.context cimport Context, Extra
 from ..core.counters cimport SELF_PORT
-from ..core.extra cimport extra_add, extra_refused, extra_room
-from ..core.frame cimport ENTRY_HOOKS, ENTRY_LINK, ENTRY_OUTPUT, FRAME_MAX, VNET_LEN, Entry, Frame
+from ..core.extra cimport extra_add, extra_room
+from ..core.frame cimport ENTRY_LINK, ENTRY_OUTPUT, ENTRY_RETURN, FRAME_MAX, VNET_LEN
 from ..core.native cimport count, write
-from ..core.packet cimport Packet
-from ..core.verdict cimport *
 from .memory cimport next_record
-from .ring cimport MemoryPort, Ring, ring_commit, ring_reserve
+from .ring cimport MemoryPort, ring_commit, ring_reserve
 
 cdef enum OwnKind:
     # To the control side
     OWN_SERVICE = 1                     # for a service of the switch: DHCP, DNS, router solicitations
     OWN_QUEUE                           # a user's process is to judge it
-    OWN_LOG                             # the first bytes of a packet that a LOG rule has seen
     # From it
     OWN_TICK = 16                       # a second has passed: no frame
     OWN_PACKET                          # an IP packet of the switch's own: OUTPUT, then routed
     OWN_FRAME                           # a frame of its own, MACs and device settled
     OWN_RESUME                          # a packet that came by OWN_QUEUE goes on
+    OWN_DISCARD                         # ... or ends
 
 cdef struct OwnHeader:
-    # 24 bytes, little-endian; dataplane.py has the same.
+    # 28 bytes, little-endian; vswitch/own.py has the same.
     uint8_t kind
     uint8_t resume                      # hook * TABLES + table + 1
-    uint16_t device
+    uint16_t device                     # where it belongs, and its VLAN there
+    uint16_t vid
     uint16_t port                       # where it came in
     uint16_t queue
+    uint16_t largest                    # Packet.largest
     uint32_t mark
-    uint32_t id                         # of a LOG rule; what the control side likes
-    uint64_t time_ns
+    uint32_t ct                         # the connection's entry, and the serial number that tells whether it still is
+    uint32_t serial
+    uint8_t ct_info
+    uint8_t flags                       # Packet.flags
+    uint16_t pad
 
 cdef inline bint punt(Context *ctx, const uint8_t *data, uint32_t length, const OwnHeader *header) noexcept nogil:
     """Hand a copy of the frame to the control side; false: it reads no faster."""
@@ -82,11 +85,18 @@ cdef inline bint take_own(Context *ctx) noexcept nogil:
 
 cdef inline void add_own(Context *ctx, const OwnHeader *header, uint32_t length) noexcept nogil:
     cdef uint8_t entry = ENTRY_OUTPUT if header.kind == OWN_PACKET else ENTRY_LINK
-    cdef uint16_t origin = SELF_PORT
     cdef Extra *extra
-    if header.kind == OWN_RESUME:
-        entry = ENTRY_HOOKS
-        origin = header.port
-    extra = extra_add(ctx, length, origin, entry, header.device)
+    if header.kind == OWN_RESUME or header.kind == OWN_DISCARD:
+        count(&ctx.counters[header.port].queued, <uint64_t>-1)
+        extra = extra_add(ctx, length, header.port, ENTRY_RETURN, header.device)
+        extra.discard = header.kind == OWN_DISCARD
+        extra.ct = header.ct
+        extra.serial = header.serial
+        extra.ct_info = header.ct_info
+        extra.flags = header.flags
+    else:
+        extra = extra_add(ctx, length, SELF_PORT, entry, header.device)
     extra.mark = header.mark
+    extra.vid = header.vid
+    extra.largest = header.largest
     extra.resume = header.resume

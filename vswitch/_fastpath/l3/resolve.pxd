@@ -41,7 +41,7 @@ cdef struct NeighbourSweep:
 
 cdef enum NeighbourEventKind:
     NEIGHBOUR_SOLICIT = 1               # ask: `mac`, or everybody where that is 0
-    NEIGHBOUR_FAILED                    # nobody answered: `waiting` are the frames to refuse
+    NEIGHBOUR_GONE                      # nobody answered: `waiting` are the frames to refuse
 
 cdef struct NeighbourEvent:
     NeighbourEventKind kind
@@ -219,7 +219,7 @@ cdef inline bint neighbour_fail(Neighbours *table, Neighbour *n, uint32_t now_s,
     """Holds: lock."""
     neighbour_set(table, n, 0, NUD_FAILED, 0, now_s)
     table.header.failed += 1
-    event.kind = NEIGHBOUR_FAILED
+    event.kind = NEIGHBOUR_GONE
     event.device = neighbour_device(n)
     event.ip = n.ip
     event.mac = 0

@@ -44,7 +44,7 @@ COMMENT = Extension(
 SCALE = 10_000  # of the kernel: ten-thousandths of a second
 UNITS = {"day": 86_400 * SCALE, "hour": 3600 * SCALE, "min": 60 * SCALE, "sec": SCALE}
 SPELLED = {"second": "sec", "minute": "min", "hour": "hour", "day": "day"}
-RATE = re.compile(r"([0-9]+)(?:/([a-zA-Z]+))?")
+RATE = re.compile(r"([0-9]{1,9})(?:/([a-zA-Z]+))?")
 
 
 def _rate(text: str, asked: Asked) -> int:

@@ -34,7 +34,7 @@ def protocol_number(text: str) -> int:
     number = NUMBERS.get(text.lower())
     if number is not None:
         return number
-    if text.isascii() and text.isdecimal() and int(text) < 256:
+    if text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) < 256:
         return int(text)
     raise Complaint(f'unknown protocol "{text.lower()}" specified')
 

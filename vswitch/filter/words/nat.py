@@ -14,7 +14,7 @@ from .names import WITH_PORTS, WITH_PORTS_NAMES, service_number
 from .readers import address, net, number, write_addresses, write_net, write_range
 
 TOP = 65535
-PORTS = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+PORTS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 Place = tuple[AddressRange | None, Range | None, int | None]  # addresses, ports, base
 

@@ -1,0 +1,239 @@
+"""The hooks, in Netfilter's order, for a packet that `dissect` has taken apart.
+
+    prerouting (a stage)    fragments | raw | conntrack | mangle | nat: destination
+    hook_input              mangle | filter | security | nat: source | confirm
+    hook_forward            mangle | filter | security | then POSTROUTING's mangle
+    hook_output             raw | conntrack | mangle | nat: destination | filter | security
+    hook_postrouting        [mangle, after OUTPUT] | nat: source | confirm
+
+A packet of a known connection walks no rules: `half` finds what its like came to (path.pxd). A packet that a user's process
+has let pass (QUEUE) comes through here again, past the tables that it has been through (`Context.resume`).
+
+All return PENDING, DONE where somebody else has the packet now, or why it ends. Whoever ends a packet calls `abandon`.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from ..core.context cimport Context, end
+from ..core.frame cimport ENTRY_HOOKS, ENTRY_RECEIVE, FRAME_IP, Burst, Frame
+from ..core.packet cimport *
+from ..core.verdict cimport *
+from .binding cimport bind_connection
+from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_candidate, ct_hash, ct_prefetch
+from .entries cimport ct_abandon
+from .fragments cimport hold_fragment
+from .nat cimport nat_confirm, nat_rewrite, nat_strayed
+from .path cimport Path, path_find, path_follow, path_peek, path_store
+from .refuse cimport refuse
+from .rule cimport *
+from .track cimport ct_burst, ct_track
+from .walk cimport (
+    VERDICT_ACCEPT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_table, walk_track, walk_way,
+)
+
+# PREROUTING
+
+cdef inline void prerouting(Context *ctx, Burst *burst) noexcept nogil:
+    """Look-ups in three steps, each fetching what the next will want: for many connections memory is what a packet costs."""
+    cdef uint32_t i, n = 0
+    cdef uint8_t verdict
+    cdef Frame *frame
+    ct_burst(ctx.ct)
+    if burst.entry > ENTRY_HOOKS:
+        return
+    for i in range(burst.n):
+        frame = &burst.frames[i]
+        if frame.verdict or not frame.flags & FRAME_IP:
+            continue
+        if burst.packets[i].flags & (PACKET_FRAGMENT | PACKET_MORE):
+            end(ctx, frame, hold_fragment(ctx, frame, &burst.packets[i]))
+            continue
+        burst.packets[i].hash = ct_hash(ctx.ct, &burst.packets[i].tuple)
+        ct_prefetch(ctx.ct, burst.packets[i].hash)
+        n += 1
+    if not n:
+        return
+    for i in range(burst.n):
+        if not burst.frames[i].verdict and burst.frames[i].flags & FRAME_IP:
+            ct_candidate(ctx.ct, burst.packets[i].hash)
+    for i in range(burst.n):
+        frame = &burst.frames[i]
+        if frame.verdict or not frame.flags & FRAME_IP:
+            continue
+        verdict = hook_prerouting(ctx, frame, &burst.packets[i])
+        if verdict:
+            end(ctx, frame, verdict)
+
+cdef inline bint has_table(const Ruleset *rules, const Packet *packet, uint32_t table, uint32_t hook) noexcept nogil:
+    return rules != NULL and rules.entry[packet.family == 6][table][hook] != NO_CHAIN
+
+cdef inline bint passed(const Context *ctx, uint32_t table, uint32_t hook) noexcept nogil:
+    """Whether the packet has been through this table before it was queued."""
+    return hook * TABLES + table < ctx.resume
+
+cdef inline CtEntry *entry_of(Context *ctx, const Packet *packet) noexcept nogil:
+    return &ctx.ct.entry[packet.ct] if packet.ct != NO_ENTRY else NULL
+
+cdef inline uint8_t hook_prerouting(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    cdef const Ruleset *rules = ctx.snapshot.rules
+    cdef Walk walk
+    cdef uint8_t verdict = PENDING
+    cdef bint walked = False
+    if has_table(rules, packet, TABLE_RAW, HOOK_PREROUTING) and not passed(ctx, TABLE_RAW, HOOK_PREROUTING):
+        verdict = hook_raw(ctx, rules, frame, packet, &walk, HOOK_PREROUTING, &walked)
+        if verdict:
+            return verdict
+    verdict = <uint8_t>ct_track(ctx.ct, packet, ctx.now_ns, ctx.now_s)
+    if verdict:
+        return verdict
+    if walked:
+        walk_track(&walk, entry_of(ctx, packet))
+        verdict = half_walked(ctx, frame, packet, &walk, HOOK_PREROUTING)
+    elif has_table(rules, packet, TABLE_MANGLE, HOOK_PREROUTING):
+        verdict = half(ctx, rules, frame, packet, WAY_PREROUTING, HOOK_PREROUTING)
+    if verdict or packet.ct == NO_ENTRY:
+        return verdict
+    return translate(ctx, frame, packet, HOOK_PREROUTING)
+
+cdef inline uint8_t hook_raw(Context *ctx, const Ruleset *rules, Frame *frame, Packet *packet, Walk *walk, uint32_t hook,
+                             bint *walked) noexcept nogil:
+    """Table raw, which may exempt the packet from connection tracking or choose its zone."""
+    cdef uint8_t verdict
+    walked[0] = True
+    walk_begin(walk, rules, &ctx.rules, packet, frame, NULL, WAY_PREROUTING if hook == HOOK_PREROUTING else WAY_OUTPUT, ctx.now_ns)
+    verdict = walk_table(walk, TABLE_RAW, hook)
+    if verdict != VERDICT_ACCEPT:
+        return refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
+    if packet.tuple.zone != packet.zone:
+        packet.tuple.zone = packet.zone
+        packet.hash = ct_hash(ctx.ct, &packet.tuple)
+    return PENDING
+
+cdef inline uint8_t translate(Context *ctx, Frame *frame, Packet *packet, uint32_t hook) noexcept nogil:
+    """NAT at one of its hooks: bind a new connection, then write what the packet's connection asks for."""
+    cdef CtEntry *entry = &ctx.ct.entry[packet.ct]
+    cdef uint8_t verdict
+    if entry.use == CT_UNCONFIRMED and (ctx.snapshot.nat or hook == HOOK_POSTROUTING):
+        verdict = bind_connection(ctx, frame, packet, hook)
+        if verdict:
+            return verdict
+    if entry.status & (IPS_SRC_NAT | IPS_DST_NAT):
+        return nat_rewrite(entry, packet, frame, hook)
+    return PENDING
+
+
+# What follows the forwarding decision
+
+cdef inline uint8_t half(Context *ctx, const Ruleset *rules, Frame *frame, Packet *packet, uint8_t way,
+                         uint32_t hook) noexcept nogil:
+    """The tables behind conntrack, nat apart, on one half of the way: by the cache, or by a walk."""
+    cdef CtEntry *entry = entry_of(ctx, packet)
+    cdef const Path *path
+    cdef Walk walk
+    if entry != NULL and not ctx.resume:
+        path = path_find(rules, entry, packet, frame, way)
+        if path != NULL:
+            if path_follow(path, rules, ctx.rules.counters, packet, frame, entry) == VERDICT_ACCEPT:
+                return PENDING
+            return refuse(ctx, frame, packet, path.verdict, path.table, hook, path.arg, NULL)
+    walk_begin(&walk, rules, &ctx.rules, packet, frame, entry, way, ctx.now_ns)
+    return half_walked(ctx, frame, packet, &walk, hook)
+
+cdef inline uint8_t half_walked(Context *ctx, Frame *frame, Packet *packet, Walk *walk, uint32_t hook) noexcept nogil:
+    """Go on with a walk that has been begun, and remember what it comes to."""
+    cdef uint8_t verdict = walk_way(walk) if not ctx.resume else walk_rest(ctx, walk)
+    if not ctx.resume:
+        path_store(walk)
+    if verdict == VERDICT_ACCEPT:
+        return PENDING
+    return refuse(ctx, frame, packet, verdict, walk.table, walk.hook, walk.arg, walk.target)
+
+cdef inline uint8_t walk_rest(Context *ctx, Walk *walk) noexcept nogil:
+    """The tables that a packet has yet to pass after a user's process has let it go on."""
+    cdef uint32_t hook = (HOOK_PREROUTING if walk.way == WAY_PREROUTING else HOOK_FORWARD if walk.way == WAY_FORWARD
+                          else HOOK_INPUT if walk.way == WAY_INPUT else HOOK_OUTPUT)
+    cdef uint8_t verdict = VERDICT_ACCEPT
+    if not passed(ctx, TABLE_MANGLE, hook):
+        verdict = walk_table(walk, TABLE_MANGLE, hook)
+    if hook == HOOK_PREROUTING:
+        return verdict
+    if verdict == VERDICT_ACCEPT and not passed(ctx, TABLE_FILTER, hook):
+        verdict = walk_table(walk, TABLE_FILTER, hook)
+    if verdict == VERDICT_ACCEPT and not passed(ctx, TABLE_SECURITY, hook):
+        verdict = walk_table(walk, TABLE_SECURITY, hook)
+    if verdict == VERDICT_ACCEPT and hook != HOOK_INPUT and not passed(ctx, TABLE_MANGLE, HOOK_POSTROUTING):
+        verdict = walk_table(walk, TABLE_MANGLE, HOOK_POSTROUTING)
+    return verdict
+
+cdef inline uint8_t hook_forward(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    """FORWARD, and POSTROUTING's mangle: packet.out_port and out_dev are known as far as they are."""
+    cdef const Ruleset *rules = ctx.snapshot.rules
+    if rules == NULL:
+        return PENDING
+    return half(ctx, rules, frame, packet, WAY_FORWARD, HOOK_FORWARD)
+
+cdef inline uint8_t hook_input(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    cdef const Ruleset *rules = ctx.snapshot.rules
+    cdef uint8_t verdict = half(ctx, rules, frame, packet, WAY_INPUT, HOOK_INPUT) if rules != NULL else PENDING
+    if verdict or packet.ct == NO_ENTRY:
+        return verdict
+    verdict = translate(ctx, frame, packet, HOOK_INPUT)
+    return verdict if verdict else nat_confirm(ctx.ct, ctx.nat, packet, frame, ctx.now_s)
+
+cdef inline uint8_t hook_postrouting(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    """Source translation and the end of a connection's probation."""
+    cdef CtEntry *entry
+    cdef uint8_t verdict
+    if packet.ct == NO_ENTRY:
+        return PENDING
+    entry = &ctx.ct.entry[packet.ct]
+    if entry.status & IPS_SRC_NAT and nat_strayed(entry, packet, packet.out_dev):
+        return NAT_MALFORMED
+    verdict = translate(ctx, frame, packet, HOOK_POSTROUTING)
+    if verdict or entry.use != CT_UNCONFIRMED:
+        return verdict
+    return nat_confirm(ctx.ct, ctx.nat, packet, frame, ctx.now_s)
+
+cdef inline uint8_t hook_output(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    """OUTPUT up to nat: the caller looks whether the destination has changed, and goes on with hook_output_filter."""
+    cdef const Ruleset *rules = ctx.snapshot.rules
+    cdef Walk walk
+    cdef uint8_t verdict
+    cdef bint walked
+    packet.hash = ct_hash(ctx.ct, &packet.tuple)
+    if has_table(rules, packet, TABLE_RAW, HOOK_OUTPUT):
+        verdict = hook_raw(ctx, rules, frame, packet, &walk, HOOK_OUTPUT, &walked)
+        if verdict:
+            return verdict
+    verdict = <uint8_t>ct_track(ctx.ct, packet, ctx.now_ns, ctx.now_s)
+    if verdict:
+        return verdict
+    if has_table(rules, packet, TABLE_MANGLE, HOOK_OUTPUT):
+        verdict = one_table(ctx, rules, frame, packet, TABLE_MANGLE, HOOK_OUTPUT)
+        if verdict:
+            return verdict
+    return translate(ctx, frame, packet, HOOK_OUTPUT) if packet.ct != NO_ENTRY else PENDING
+
+cdef inline uint8_t hook_output_filter(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    cdef const Ruleset *rules = ctx.snapshot.rules
+    cdef uint8_t verdict
+    if rules == NULL:
+        return PENDING
+    verdict = one_table(ctx, rules, frame, packet, TABLE_FILTER, HOOK_OUTPUT)
+    if not verdict:
+        verdict = one_table(ctx, rules, frame, packet, TABLE_SECURITY, HOOK_OUTPUT)
+    return verdict if verdict else one_table(ctx, rules, frame, packet, TABLE_MANGLE, HOOK_POSTROUTING)
+
+cdef inline uint8_t one_table(Context *ctx, const Ruleset *rules, Frame *frame, Packet *packet, uint32_t table,
+                              uint32_t hook) noexcept nogil:
+    """One table, without the cache: packets of the switch's own are few."""
+    cdef Walk walk
+    cdef uint8_t verdict
+    walk_begin(&walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet), WAY_OUTPUT, ctx.now_ns)
+    verdict = walk_table(&walk, table, hook)
+    return PENDING if verdict == VERDICT_ACCEPT else refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
+
+
+cdef inline void abandon(Context *ctx, Packet *packet) noexcept nogil:
+    """The packet ends here: the new connection that it would have begun never was."""
+    if packet.ct != NO_ENTRY:
+        ct_abandon(ctx.ct, packet)
