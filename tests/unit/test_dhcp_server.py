@@ -252,8 +252,24 @@ async def test_an_identity_is_not_taken_over():
     assert (await Client(dhcp, 1, client_id=b"\xffone").renew(FIRST)).kind == "ack"
 
 
-async def test_a_guest_moves_to_another_port_within_its_budget():
-    dhcp = server(per_port=1)
+async def test_a_mac_is_not_taken_over():
+    """A forger gets an address of its own, which runs out by itself; so does a guest that has really moved."""
+    clock = Clock()
+    dhcp = server(clock=clock, lease_s=600)
+    await Client(dhcp, 1).lease()
+    moved = Client(dhcp, 1, "tap2")
+    assert (await moved.renew(FIRST)).kind == "nak"
+    assert await moved.lease() == FREE[1]
+    assert (await Client(dhcp, 1).renew(FIRST)).kind == "ack"
+    clock.now += 400
+    assert (await moved.renew(FREE[1])).kind == "ack"
+    clock.now += 400
+    assert states(dhcp) == {FIRST: "expired", FREE[1]: "bound"}
+    assert (await moved.renew(FREE[1])).kind == "ack"  # it keeps what it got
+
+
+async def test_a_guest_whose_port_is_gone_keeps_its_lease_within_the_budget():
+    dhcp = server(per_port=1, gone=("tap1",))
     await Client(dhcp, 1).lease()
     assert (await Client(dhcp, 1, "tap2").renew(FIRST)).kind == "ack"
     assert [report.port for report in dhcp.reports()] == ["tap2"]
