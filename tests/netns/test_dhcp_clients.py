@@ -167,7 +167,8 @@ def test_hosts_configure_themselves(lab: Lab, net: Net):
     """The kernel takes address, route and MTU from an advertisement."""
     with Gateway(net, lab.path("leases"), SETTINGS, ra=Ra(interval_s=4)):
         netns, device = net.guest("a", ipv6=True)
-        wait_for(lambda: "inet6 fd00:5::" in lab.ip("-6", "address", "show", device, netns=netns), LIMIT_S, "an address")
+        address = ("-6", "address", "show", device)
+        wait_for(lambda: "inet6 fd00:5::" in lab.ip(*address, netns=netns), LIMIT_S, "an address of the prefix")
         routes = lab.ip("-6", "route", netns=netns)
         assert "default via fe80::1" in routes and "fd00:5::/64" in routes and "mtu 1400" in routes
 

@@ -164,9 +164,11 @@ async def test_reserved_client_is_known_without_a_lease():
 
 async def test_names_are_taken_once():
     dhcp = server(reservations=(Reservation(mac=mac(9), address="10.0.0.50", name="db"),))
-    for number, name in ((1, "web"), (2, "web"), (3, "db"), (4, "no good")):
+    for number, name in ((1, "web"), (2, "web"), (3, "db"), (4, "wpad")):
         await Client(dhcp, number, hostname=name).lease()
     assert [report.name for report in dhcp.reports()] == ["web", "", "", ""]
+    assert (await Client(dhcp, 4, hostname="no good").renew(FREE[3])).kind == "ack"
+    assert dhcp.reports()[3].name == ""
     leases = dhcp.leases
     assert str(leases.address_of("web")) == FIRST and str(leases.address_of("db")) == "10.0.0.50"
     await Client(dhcp, 1).release(FIRST)
@@ -361,4 +363,4 @@ async def test_probe_fails():
     dhcp = server(probe=probe)
     with pytest.raises(OSError):
         await Client(dhcp).send("discover")
-    assert states(dhcp) == {FIRST: "declined"}
+    assert states(dhcp) == {FIRST: "expired"}

@@ -25,10 +25,10 @@ HOSTS = (Host(name="printer", address="10.0.0.9"), Host(name="Printer", address=
 
 
 class Table:
-    """One lease."""
+    """One lease, of a guest that would like to be the printer too."""
 
     def address_of(self, name):
-        return IPv4Address("10.0.0.100") if name == "web" else None
+        return IPv4Address("10.0.0.100") if name in ("web", "printer") else None
 
     def name_of(self, address):
         return "web" if str(address) == "10.0.0.100" else None

@@ -19,6 +19,7 @@ from .leases import LeaseTable
 from .message import Message, Option
 
 _IDENTITY_MAX = 255
+_TELLING = ("isatap", "localhost", "wpad")  # names that hosts trust of their own accord: not for a guest to take
 
 
 def identify(message: Message, port: str, leases: LeaseTable, attached: Callable[[str], bool]) -> Client:
@@ -51,6 +52,7 @@ def host_name(message: Message) -> str:
     """The name that a client gives itself, its first label, if it is one that a host can have."""
     name = message.options.get(Option.HOST_NAME, b"").rstrip(b"\0")
     try:
-        return text.host_name(name.decode("ascii").split(".")[0])
+        label = text.host_name(name.decode("ascii").split(".")[0])
     except ValueError:
         return ""
+    return "" if label in _TELLING else label

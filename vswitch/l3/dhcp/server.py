@@ -74,6 +74,7 @@ class DhcpServer:
         self._settings = settings
         self._network = subnet.address
         self._mac = mac_bytes(subnet.mac)
+        self._mtu = max(subnet.mtu, 576)
         self._options = options.encode(settings, subnet.address, subnet.mtu, subnet.gateway)
         self._store = store
         self._clock = clock
@@ -150,16 +151,19 @@ class DhcpServer:
         if self._probe is None:
             return False
         self._probing.add(lease.address)
-        used = True  # if the probe fails
+        proved = used = False
         try:
             used = await self._probe(lease.address)
+            proved = True
         finally:
             self._probing.discard(lease.address)
             ours = self.leases.holder(lease.address) is lease and lease.state == "offered"
-            if used and ours:
-                self.leases.quarantine(lease, self._clock(), blame=False)
+            if ours and not proved:
+                self.leases.end(lease, self._clock())
         if not ours:
             raise Ignored("overtaken")
+        if used:
+            self.leases.quarantine(lease, self._clock(), blame=False)
         return used
 
     async def _request(self, client: Client, message: Message) -> Message:
@@ -244,5 +248,5 @@ class DhcpServer:
             eth_dst, dst = BROADCAST, EVERYBODY
         else:
             eth_dst, dst = request.chaddr, reply.ciaddr if reply.ciaddr != NOWHERE else reply.yiaddr
-        payload = build(reply, request.max_size)
+        payload = build(reply, min(request.max_size, self._mtu))
         return build_udp(Datagram(self._mac, eth_dst, self._network.ip, dst, SERVER_PORT, CLIENT_PORT, payload))
