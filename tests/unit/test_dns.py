@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
+import uvloop
 from scapy.layers.dns import DNS, DNSQR, DNSRR, DNSRROPT
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
@@ -18,6 +19,7 @@ from vswitch.l3.dns.relay import Relay
 from vswitch.l3.dns.server import DnsServer
 from vswitch.l3.settings import Dns, Host
 
+LOOP_FACTORIES = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 LIMIT_S = 10.0
 OK, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
 NETWORKS = (IPv4Network("10.0.0.0/24"), IPv6Network("fd00:5::/64"))
