@@ -12,12 +12,13 @@ COMPLETION ?= /usr/local/share/bash-completion/completions
 DESTDIR    ?=
 TARGET     := $(DESTDIR)$(PREFIX)
 
-BUILD_PACKAGES   := gcc libc6-dev
+# nftables brings libnftables, by which the daemon keeps the host's stack off a netdev port.
+BUILD_PACKAGES   := gcc libc6-dev nftables
 DEMO_PACKAGES    := iproute2 iputils-ping iperf3
-TEST_PACKAGES    := $(DEMO_PACKAGES) bridge-utils busybox-static cpio ethtool isc-dhcp-client libcap2-bin nftables \
-                    prometheus qemu-system-x86 strace systemd tcpdump xz-utils zstd
+TEST_PACKAGES    := $(DEMO_PACKAGES) bridge-utils busybox-static conntrack cpio ethtool iptables isc-dhcp-client \
+                    libcap2-bin prometheus qemu-system-x86 strace systemd tcpdump xz-utils zstd
 BENCH_PACKAGES   := $(DEMO_PACKAGES) ethtool openvswitch-switch valgrind vde2
-INSTALL_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables python3 python3-dev python3-venv
+INSTALL_PACKAGES := $(BUILD_PACKAGES) iproute2 python3 python3-dev python3-venv
 
 PIP    := .venv/bin/python -m pip --quiet --disable-pip-version-check
 NATIVE := $(shell find vswitch/_fastpath -name '*.pyx' -o -name '*.pxd' -o -name '*.h')

@@ -10,12 +10,9 @@ Thread safety: all of it belongs to the control thread; workers run beside it.
 from __future__ import annotations
 
 import asyncio
-import enum
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from vswitch._fastpath.compiler import CYTHON_VERSION
 from vswitch._fastpath.core.snapshot import SnapshotOwner
@@ -23,115 +20,20 @@ from vswitch._fastpath.core.verdict import DROP_REASONS
 from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
 from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
 from vswitch._fastpath.worker import Shared
+from vswitch.own import SELF_PORT, OwnPort
+from vswitch.views import BridgeView, Layer3View, Offload, PortCounters, PortView, VlanMode, WorkerCounters
 from vswitch.workers import Workers
 
-__all__ = ["CYTHON_VERSION", "BridgeView", "Dataplane", "FdbCounters", "FdbRow", "MemoryPort", "Offload", "PortCounters",
-           "PortView", "Registry", "VlanMode", "WorkerCounters"]
+__all__ = ["CYTHON_VERSION", "BridgeView", "Dataplane", "FdbCounters", "FdbRow", "MemoryPort", "Offload",
+           "PortCounters", "PortView", "Registry", "VlanMode", "WorkerCounters"]
 
-MAX_PORTS = 4096
+MAX_PORTS = SELF_PORT
 MAX_BRIDGES = 1024
+MAX_DEVICES = 4096
+MAX_ROUTERS = 1024
+COUNTER_MASK = 2**64 - 1
 #: How long a worker may take to finish the burst it is in; far beyond any real one.
 QUIESCENCE_LIMIT_S = 2.0
-
-
-class Offload(enum.IntFlag):
-    """Work that transmit to a port may leave undone, since its device does it."""
-
-    CSUM = 1
-    TSO4 = 2
-    TSO6 = 4
-    USO4 = 8
-    USO6 = 16
-
-
-@dataclass(frozen=True, slots=True)
-class VlanMode:
-    """A port's VLANs: `access` alone, or `trunk` with or without `native`; all None: every VLAN passes as it is."""
-
-    access: int | None = None
-    trunk: frozenset[int] | None = None
-    native: int | None = None
-
-    @property
-    def transparent(self) -> bool:
-        return self.access is None and self.trunk is None and self.native is None
-
-    def members(self) -> frozenset[int]:
-        """The VIDs that the port carries; empty for a transparent one, which carries all."""
-        if self.access is not None:
-            return frozenset((self.access,))
-        native = frozenset(() if self.native is None else (self.native,))
-        return (self.trunk or frozenset()) | native
-
-
-@dataclass(frozen=True, slots=True)
-class PortView:
-    """What the fast path needs to know of a port. `fds`: a tap's queues, one a worker or just one; a packet socket's one.
-
-    `storm` is broadcast, multicast and unknown unicast frames a second, 0 for no limit; `mac_limit` 0 likewise.
-    """
-
-    id: int
-    name: str
-    kind: str
-    fds: tuple[int, ...]
-    bridge: int | None
-    vlan: VlanMode = VlanMode()
-    mtu: int = 1500
-    up: bool = True
-    offloads: Offload = Offload(0)
-    isolated: bool = False
-    hairpin: bool = False
-    mac_limit: int = 0
-    storm: tuple[int, int, int] = (0, 0, 0)
-    memory: MemoryPort | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeView:
-    """What the fast path needs to know of a bridge. `mac_limit` bounds the learned addresses and sizes the table."""
-
-    id: int
-    name: str
-    ageing_s: int = 300
-    mac_limit: int = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class PortCounters:
-    """A port's counters, summed over workers; see _fastpath/core/counters.pxd for the books that they keep."""
-
-    rx_frames: int
-    rx_bytes: int
-    tx_frames: int
-    tx_bytes: int
-    copied: int
-    generated: int
-    delivered: int
-    consumed: int
-    segments: int
-    segments_lost: int
-    rx_errors: int
-    drops: dict[str, int]
-
-    @property
-    def balance(self) -> int:
-        """What came in less what is accounted for: 0 at rest."""
-        return (self.rx_frames + self.copied + self.generated
-                - self.delivered - self.consumed - sum(self.drops.values()))
-
-
-class WorkerCounters(NamedTuple):
-    """One worker's own counters; times in nanoseconds of CLOCK_MONOTONIC. A parked worker is asleep, not stuck."""
-
-    bursts: int
-    frames: int
-    polls: int
-    sleeps: int
-    busy_ns: int
-    started_ns: int
-    heartbeat_ns: int
-    parked: bool
 
 
 class Registry:
@@ -170,12 +72,16 @@ class Dataplane:
     def __init__(self, *, workers: int = 1, busy_poll_us: int = 2000) -> None:
         self.port_ids = Registry(MAX_PORTS, "ports")
         self.bridge_ids = Registry(MAX_BRIDGES, "bridges")
+        self.device_ids = Registry(MAX_DEVICES, "devices of layer 3")
+        self.router_ids = Registry(MAX_ROUTERS, "routers")
         self.generation = 0
         self._shared = Shared()
         self._workers = Workers(workers, self._shared, busy_poll_us)
         self._fdbs: dict[int, ForwardingDatabase] = {}
         self._bridges: dict[int, BridgeView] = {}
         self._ports: dict[int, PortView] = {}
+        self._own = MemoryPort("own", workers, notify=True)
+        self.own = OwnPort(self._own)
         self._watching: set[tuple[int, int, int]] = set()
         self._superseded: list[SnapshotOwner] = []  # workers may still look at them
         self._publishing = asyncio.Lock()
@@ -198,7 +104,8 @@ class Dataplane:
         """The rings of a memory port; with `sink` what is sent to it is only counted."""
         return MemoryPort(name, len(self._workers), sink=sink)
 
-    async def publish(self, bridges: Iterable[BridgeView], ports: Iterable[PortView]) -> None:
+    async def publish(self, bridges: Iterable[BridgeView], ports: Iterable[PortView],
+                      layer3: Layer3View = Layer3View()) -> None:
         """Put a whole picture in force. Returns when every worker has passed: descriptors of ports that are gone may
         then be closed. Raises OSError or MemoryError before anything changed, but for one case: when the kernel will
         not watch a descriptor, the picture is in force, and some of its ports are not read. Publish another then."""
@@ -207,8 +114,9 @@ class Dataplane:
             new_ports = {view.id: view for view in ports}
             fdbs = self._tables(new_bridges)
             self.generation += 1
+            rings = {view.id: view.memory for view in new_ports.values() if view.memory is not None}
             owner = SnapshotOwner(self.generation, list(new_bridges.values()), list(new_ports.values()), fdbs,
-                                  {view.id: view.memory for view in new_ports.values() if view.memory is not None})
+                                  rings | {SELF_PORT: self._own}, layer3)
             old_ports, self._ports, self._bridges, self._fdbs = self._ports, new_ports, new_bridges, fdbs
             self._unwatch()
             self._reset(old_ports)
@@ -233,7 +141,7 @@ class Dataplane:
 
     def _to_watch(self) -> set[tuple[int, int, int]]:
         """(worker, port id, fd) of all that workers should wait for. A port with one descriptor has a home worker."""
-        watched = set()
+        watched = {(0, SELF_PORT, self._own.event)} if self._ports else set()
         for view in self._ports.values():
             fds = (view.memory.event,) if view.memory else view.fds
             if len(fds) == 1:
@@ -250,7 +158,7 @@ class Dataplane:
 
     def _watch(self) -> None:
         for worker, port, fd in self._to_watch() - self._watching:
-            self._workers.workers[worker].watch(port, fd, self._ports[port].kind == "tap")
+            self._workers.workers[worker].watch(port, fd, port in self._ports and self._ports[port].kind == "tap")
             self._watching.add((worker, port, fd))
 
     def _reset(self, old_ports: dict[int, PortView]) -> None:
@@ -290,6 +198,7 @@ class Dataplane:
             counters = worker.port_counters(id)
             drops.update(counters.pop("drops"))
             totals.update(counters)
+        totals["queued"] &= COUNTER_MASK  # what one worker has put aside another may have sent
         return PortCounters(drops={name: n for name, n in drops.items() if n}, **totals)
 
     def worker_counters(self) -> list[WorkerCounters]:

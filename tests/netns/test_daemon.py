@@ -22,12 +22,17 @@ from tests.manager import Manager
 VSWITCHD = (sys.executable, "-m", "vswitch.daemon")
 VSWITCHCTL = str(Path(sys.executable).with_name("vswitchctl"))
 START_LIMIT_S = 20.0
+STOP_LIMIT_S = 2.0  # what is promised, with a hundred ports too
 
 PORT = """
 [[port]]
 name = "{name}"
 bridge = "br0"
 kind = "tap"
+"""
+OF_NOBODY = """
+create = true
+owner = "no-such-user"
 """
 
 
@@ -106,6 +111,14 @@ def test_a_signal_stops_it_and_nothing_stays(site: Site, number: signal.Signals)
     assert "Traceback" not in daemon.text()
 
 
+def test_a_hundred_ports_are_gone_within_the_limit(site: Site) -> None:
+    names = [f"tap{number}" for number in range(100)]
+    site.write(*names)
+    daemon = site.ready()
+    assert daemon.stop(limit_s=STOP_LIMIT_S) == 0, daemon.text()
+    assert not any(site.has(name) for name in names)
+
+
 def test_a_signal_during_the_start_leaves_nothing(site: Site) -> None:
     names = [f"tap{i}" for i in range(40)]
     site.write(*names)
@@ -141,11 +154,11 @@ def test_sighup_with_a_fault_changes_nothing(site: Site) -> None:
 
 def test_sighup_with_a_device_that_fails_changes_nothing(site: Site) -> None:
     daemon = site.ready()
-    site.write("tapA", "tapC", more='[[port]]\nname = "nosuch0"\nbridge = "br0"\nkind = "netdev"\ncreate = true\nmtu = 68\nmac = "02:00:00:00:00:01"\nowner = "no-such-user"\n')
+    site.write("tapA", "tapC", more=PORT.format(name="nosuch0").replace('"tap"', '"netdev"') + OF_NOBODY)
     daemon.process.send_signal(signal.SIGHUP)
     site.manager.until("RELOADING")
     site.manager.until("READY")
-    assert "not reloaded" in daemon.text()
+    assert f'not reloaded: {site.file}: port[2] ("nosuch0").owner: "no-such-user": no such user' in daemon.text()
     assert site.has("tapB") and not site.has("tapC") and not site.has("nosuch0")
 
 
@@ -153,7 +166,7 @@ def test_the_watchdog_is_fed(site: Site) -> None:
     daemon = site.ready(WATCHDOG_USEC="200000")
     for _ in range(3):
         assert site.manager.until("WATCHDOG") == {"WATCHDOG": "1"}
-    assert "have not moved" not in daemon.text()
+    assert "has not moved" not in daemon.text()  # a worker
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])

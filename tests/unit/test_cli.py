@@ -161,7 +161,7 @@ def test_json_lists_are_lists(run: Run, switch: FakeSwitch) -> None:
 
 def test_tables_are_plain_columns(run: Run, switch: FakeSwitch) -> None:
     switch.learned["br0"] = [FdbEntry(mac="52:54:00:00:00:01", vlan=10, port="tapA", age_s=1.25, static=False)]
-    assert run("fdb", "br0").out == "MAC                VLAN  PORT    AGE\n52:54:00:00:00:01    10  tapA  1.2 s\n"
+    assert run("fdb", "br0").out == "MAC                VLAN  PORT  AGE\n52:54:00:00:00:01    10  tapA  1 s\n"
     show = run("show").out
     assert "up 1d 2h, pid 4711" in show
     assert "eth1  br0     packet  trunk 10,20" in show

@@ -68,6 +68,9 @@ WARM = [
     ({"mac": MAC}, f"mac none -> {MAC}"),
     ({"offloads": False}, "offloads true -> false"),
     ({"storm": Storm(broadcast=9)}, "storm.broadcast none -> 9"),
+    ({"address": ("10.0.0.1/24", "fd00::1/64")}, "address none -> 10.0.0.1/24, fd00::1/64"),
+    ({"gateway": "10.0.0.254"}, "gateway none -> 10.0.0.254"),
+    ({"router": "blue"}, "router main -> blue"),
 ]
 COLD = [
     ({"kind": "memory"}, "kind tap -> memory"),

@@ -33,6 +33,13 @@ def test_files_land_and_a_configuration_is_never_overwritten(tmp_path: Path) -> 
     assert files(tmp_path) == [CONFIG]
 
 
+@pytest.mark.parametrize("packages", ["BUILD_PACKAGES", "INSTALL_PACKAGES"])
+def test_what_the_daemon_loads_at_run_time_is_installed(packages: str) -> None:
+    asked = ("make", "--no-print-directory", "--eval", f"asked: ; @echo $({packages})", "asked")
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"gcc", "nftables"} <= set(said.split())
+
+
 def test_another_prefix_reaches_the_unit(tmp_path: Path) -> None:
     make("install-files", f"DESTDIR={tmp_path}", "PREFIX=/srv/vs", "SYSCONFDIR=/srv/etc")
     assert "ExecStart=/srv/vs/bin/vswitchd --config /srv/etc/vswitch/vswitch.toml\n" in (tmp_path / UNIT).read_text()

@@ -8,8 +8,7 @@ from .core.frame cimport Burst
 from .core.native cimport monotonic_ns
 from .core.snapshot cimport PORT_NONE, Port
 from .io.receive cimport receive
-from .pipeline cimport pipeline
-from .worker cimport Worker, WorkerState
+from .worker cimport Worker, WorkerState, run
 
 
 cdef uint64_t _round(WorkerState *w, uint32_t id) noexcept nogil:
@@ -17,7 +16,7 @@ cdef uint64_t _round(WorkerState *w, uint32_t id) noexcept nogil:
         return 0
     receive(&w.ctx, &w.burst, &w.ctx.snapshot.ports[id])
     if w.burst.n:
-        pipeline(&w.ctx, &w.burst)
+        run(&w.ctx, &w.burst)
     return w.burst.n
 
 

@@ -8,11 +8,13 @@ from .l2.forward cimport forward
 from .l2.lookup cimport lookup
 from .l2.parse cimport parse
 from .l2.vlan cimport ingress
+from .l3.dissect cimport dissect
 
 cdef inline void pipeline(Context *ctx, Burst *burst) noexcept nogil:
     ctx.origin = &ctx.counters[burst.port.id]
     parse(ctx, burst)       # lengths, addresses, tag, virtio-net header
     ingress(ctx, burst)     # which VLAN
+    dissect(ctx, burst)     # IP and layer 4, where hooks or the router want it
     lookup(ctx, burst)      # learn, and where to
     forward(ctx, burst)     # one port, or flood: into the transmit queues
     transmit(ctx)           # system calls, once a port

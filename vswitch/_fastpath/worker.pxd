@@ -38,6 +38,8 @@ cdef struct WorkerState:
     # Written by the control side.
     uint64_t stopping
 
+cdef void run(Context *ctx, Burst *burst) noexcept nogil
+
 cdef class Shared:
     cdef const Snapshot *current
     cdef SnapshotOwner owner

@@ -23,13 +23,15 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from .core.arena cimport Arena
-from .core.counters cimport MAX_PORTS, PortCounters
-from .core.context cimport PortIo, StormMeter
-from .core.frame cimport BURST, SCRATCH
+from .core.counters cimport MAX_PORTS, SELF_PORT, PortCounters
+from .core.context cimport EXTRAS, PortIo, StormMeter
+from .core.extra cimport next_extra
+from .core.frame cimport BURST, ENTRY_RECEIVE, SCRATCH, SLOT
 from .core.native cimport *
-from .core.snapshot cimport PORT_MEMORY, PORT_NONE, Port, Snapshot, SnapshotOwner
+from .core.snapshot cimport PORT_MEMORY, PORT_NONE, PORT_SELF, Port, Snapshot, SnapshotOwner
 from .core.uring cimport uring_close, uring_file, uring_open, uring_suits
 from .core.verdict import DROP_REASONS
+from .io.own cimport take_own
 from .io.receive cimport receive
 from .io.segment cimport BOUNCE
 from .pipeline cimport pipeline
@@ -137,6 +139,8 @@ cdef uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
     if fd == w.wakefd:
         drain(fd)
         return 0
+    if id == SELF_PORT:
+        return serve_own(w, fd)
     if id >= w.ctx.snapshot.n_ports or w.ctx.snapshot.ports[id].kind == PORT_NONE:
         return 0
     port = &w.ctx.snapshot.ports[id]
@@ -146,13 +150,33 @@ cdef uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
         drain(fd)
     error = receive(&w.ctx, &w.burst, port)
     if w.burst.n:
-        pipeline(&w.ctx, &w.burst)
+        run(&w.ctx, &w.burst)
     if port.kind == PORT_MEMORY and w.burst.n:
         rearm(fd)
     if error == EBADFD or error == EBADF or error == EIO:
         # The device is gone and its descriptor would report that without end; the control side hears it by netlink.
         epoll_ctl(w.epfd, EPOLL_CTL_DEL, fd, NULL)
     return w.burst.n
+
+cdef void run(Context *ctx, Burst *burst) noexcept nogil:
+    """The burst, and whatever frames of the switch's own it gives rise to."""
+    while True:
+        pipeline(ctx, burst)
+        if not next_extra(ctx, burst):
+            return
+
+cdef uint64_t serve_own(WorkerState *w, int fd) noexcept nogil:
+    """What the control side has sent, as often as there is more."""
+    cdef uint64_t taken = 0
+    if w.ctx.snapshot.self.kind != PORT_SELF:
+        return 0
+    drain(fd)
+    while True:
+        take_own(&w.ctx)
+        if not next_extra(&w.ctx, &w.burst):
+            return taken
+        taken += 1
+        run(&w.ctx, &w.burst)
 
 cdef inline void drain(int fd) noexcept nogil:
     cdef uint64_t value
@@ -213,7 +237,7 @@ cdef class Worker:
         self.shared = shared
         self.state.epfd = self.state.ctx.ring.fd = -1   # should what follows fail, none is ours to close
         self.counters = Arena(f"counters-{index}", MAX_PORTS * sizeof(PortCounters), "counters/1")
-        self.memory = Arena(f"worker-{index}", SCRATCH + BOUNCE + MAX_PORTS * sizeof(PortIo), "scratch/1")
+        self.memory = Arena(f"worker-{index}", SCRATCH + BOUNCE + EXTRAS * SLOT + MAX_PORTS * sizeof(PortIo), "scratch/1")
         self.state.ctx.worker = index
         self.state.ctx.snapshot = shared.current
         self.state.ctx.counters = <PortCounters *>self.counters.body()
@@ -221,7 +245,8 @@ cdef class Worker:
         self.state.ctx.storm = <StormMeter *>shared.meters.body()
         self.state.ctx.scratch = <uint8_t *>self.memory.body()
         self.state.ctx.bounce = self.state.ctx.scratch + SCRATCH
-        self.state.ctx.io = <PortIo *>(self.state.ctx.bounce + BOUNCE)
+        self.state.ctx.extra_memory = self.state.ctx.bounce + BOUNCE
+        self.state.ctx.io = <PortIo *>(self.state.ctx.extra_memory + EXTRAS * SLOT)
         self.state.current = &shared.current
         self.state.busy_poll_ns = busy_poll_us * 1000
         self.state.gap_ns = GAP_CAP * self.state.busy_poll_ns
@@ -271,6 +296,7 @@ cdef class Worker:
             "tx_frames": relaxed_load64(&c.tx_frames), "tx_bytes": relaxed_load64(&c.tx_bytes),
             "copied": relaxed_load64(&c.copied), "generated": relaxed_load64(&c.generated),
             "delivered": relaxed_load64(&c.delivered), "consumed": relaxed_load64(&c.consumed),
+            "merged": relaxed_load64(&c.merged), "queued": relaxed_load64(&c.queued),
             "segments": relaxed_load64(&c.segments), "segments_lost": relaxed_load64(&c.segments_lost),
             "rx_errors": relaxed_load64(&c.rx_errors),
             "drops": {name: relaxed_load64(&c.drops[<uint32_t>number]) for number, name in DROP_REASONS.items()},

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..config.model import Bridge, Config, Port
-from ..observe.report import FdbEntry, PortStats, SwitchReport
+from ..observe.report import FdbEntry, NeighbourReport, NetworkLease, PortStats, RouteReport, SwitchReport
 from .errors import Refused, not_found
 from .schema import Changes
 
@@ -36,6 +36,12 @@ class Control(Protocol):
     def stats(self) -> list[PortStats]: ...
 
     def fdb(self, bridge: str | None) -> list[FdbEntry]: ...
+
+    def routes(self) -> list[RouteReport]: ...
+
+    def neighbours(self) -> list[NeighbourReport]: ...
+
+    def leases(self) -> list[NetworkLease]: ...
 
     async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
         """Forget one learned MAC; False when it was not known."""

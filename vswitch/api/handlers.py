@@ -8,10 +8,10 @@ forgetting learned MACs, which are no configuration.
 from __future__ import annotations
 
 from ..config import edit, load, save
-from ..config.model import Config
+from ..config.model import Config, Network
 from ..config.text import normal_mac
 from ..l2 import membership
-from ..observe.report import FdbEntry, PortStats, SwitchReport
+from ..observe.report import FdbEntry, NeighbourReport, NetworkLease, PortStats, RouteReport, SwitchReport
 from .control import Call
 from .errors import Refused
 from .schema import Changes, ConfigText, Flushed, given
@@ -97,6 +97,45 @@ async def del_vlan(call: Call) -> Changes:
     if not vid.isdecimal():
         raise Refused(400, f"vid: {vid!r}: a VLAN id is 1 to 4094")
     return await call.change(lambda config: edit.remove_vlan(config, name, int(vid)))
+
+
+# Networks and routes
+
+
+async def get_networks(call: Call) -> list[Network]:
+    return list(call.switch.config.network)
+
+
+async def add_network(call: Call) -> Changes:
+    return await call.change(lambda config: edit.add_network(config, call.body))
+
+
+async def change_network(call: Call) -> Changes:
+    return await call.change(lambda config: edit.change_network(config, call.path["network"], **given(call.body)))
+
+
+async def del_network(call: Call) -> Changes:
+    return await call.change(lambda config: edit.del_network(config, call.path["network"]))
+
+
+async def get_routes(call: Call) -> list[RouteReport]:
+    return call.switch.routes()
+
+
+async def add_route(call: Call) -> Changes:
+    return await call.change(lambda config: edit.add_route(config, call.body))
+
+
+async def del_route(call: Call) -> Changes:
+    return await call.change(lambda config: edit.del_route(config, call.query.to, call.query.router))
+
+
+async def neighbours(call: Call) -> list[NeighbourReport]:
+    return call.switch.neighbours()
+
+
+async def leases(call: Call) -> list[NetworkLease]:
+    return call.switch.leases()
 
 
 # The forwarding database

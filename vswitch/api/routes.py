@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..config.model import Bridge, Port, StaticMac
-from ..observe.report import FdbEntry, PortStats, SwitchReport
+from ..config.model import Bridge, Network, Port, StaticMac
+from ..config.model import Route as StaticRoute
+from ..observe.report import FdbEntry, NeighbourReport, NetworkLease, PortStats, RouteReport, SwitchReport
 from . import handlers as do
 from .control import Call
 from .schema import (
@@ -25,8 +26,10 @@ from .schema import (
     Flushed,
     ForceQuery,
     Member,
+    NetworkChange,
     NoQuery,
     PortChange,
+    RouteKey,
     Vlan,
 )
 
@@ -65,6 +68,16 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/v1/ports/{port}", "Remove a port", do.del_port, Changes),
     Route("POST", "/v1/ports/{port}/vlans", "Add a VLAN to a trunk port", do.add_vlan, Changes, Vlan),
     Route("DELETE", "/v1/ports/{port}/vlans/{vid}", "Remove a VLAN from a trunk port", do.del_vlan, Changes),
+    # Networks and routes
+    Route("GET", "/v1/networks", "The networks with a gateway here", do.get_networks, list[Network]),
+    Route("POST", "/v1/networks", "Add a network", do.add_network, Changes, Network),
+    Route("PATCH", "/v1/networks/{network}", "Change a network", do.change_network, Changes, NetworkChange),
+    Route("DELETE", "/v1/networks/{network}", "Remove a network", do.del_network, Changes),
+    Route("GET", "/v1/routes", "The routes of every router", do.get_routes, list[RouteReport]),
+    Route("POST", "/v1/routes", "Add or replace a static route", do.add_route, Changes, StaticRoute),
+    Route("DELETE", "/v1/routes", "Remove a static route", do.del_route, Changes, query=RouteKey),
+    Route("GET", "/v1/neighbours", "Who is where on the networks and uplinks", do.neighbours, list[NeighbourReport]),
+    Route("GET", "/v1/leases", "What DHCP has given out", do.leases, list[NetworkLease]),
     # The forwarding database
     Route("GET", "/v1/fdb", "Known MACs of one bridge or of all", do.fdb, list[FdbEntry], query=FdbQuery),
     Route("POST", "/v1/fdb", "Add a static entry", do.add_static, Changes, StaticMac),

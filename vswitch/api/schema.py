@@ -1,8 +1,8 @@
 """What requests carry and what they are answered with, beyond the model and the reports themselves.
 
 A request's body is a struct of the configuration model wherever one fits (`Bridge`, `Port`, `StaticMac`), so that the
-API accepts exactly what the file does. `PortChange` is derived from `Port` field by field: a field that is absent
-stays as it is, `null` clears it, and whatever the model learns can be changed the same day.
+API accepts exactly what the file does. `PortChange` is derived from `Port` field by field, `NetworkChange` from `Network`:
+a field that is absent stays as it is, `null` clears it, and whatever the model learns can be changed the same day.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import msgspec
 
-from ..config.model import Port
+from ..config.model import MAIN_ROUTER, Network, Port
 from ..config.text import VLAN_MAX
 
 UNSET = msgspec.UNSET
@@ -99,18 +99,27 @@ class ForceQuery(Request):
     force: bool = False
 
 
-def _port_change() -> type[msgspec.Struct]:
-    hints = get_type_hints(Port)
+class RouteKey(Request):
+    """One static route."""
+
+    to: str
+    router: str = MAIN_ROUTER
+
+
+def _change(table: type[msgspec.Struct], *fixed: str) -> type[msgspec.Struct]:
+    hints = get_type_hints(table)
     fields: list[tuple[str, Any, Any]] = [
         (field.name, hints[field.name] | msgspec.UnsetType, UNSET)
-        for field in msgspec.structs.fields(Port)
-        if field.name != "name"
+        for field in msgspec.structs.fields(table)
+        if field.name not in fixed
     ]
-    return msgspec.defstruct("PortChange", fields, bases=(Request,), module=__name__, kw_only=True)
+    return msgspec.defstruct(f"{table.__name__}Change", fields, bases=(Request,), module=__name__, kw_only=True)
 
 
-PortChange = _port_change()
+PortChange = _change(Port, "name")
 PortChange.__doc__ = "What can be changed on a port; what is absent stays, null clears."
+NetworkChange = _change(Network, "bridge", "vlan")
+NetworkChange.__doc__ = "What can be changed on a network; what is absent stays, null clears."
 
 
 def given(change: msgspec.Struct) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from .. import __version__
-from . import bridge, brctl, fdb, port, vconfig
+from . import bridge, brctl, fdb, iptables, network, port, vconfig
 from .client import Refusal
 from .output import Session
 from .show import apply, save, show, stats
@@ -35,10 +35,15 @@ And from a file, all or nothing, with the traffic running:
   vswitchctl apply vswitch.toml --dry-run
   vswitchctl apply vswitch.toml
 \b
-Those who know brctl and vconfig say it in their words:
+A private network that reaches the world by an uplink with an address of its own:
+  vswitchctl network add br0.10 --address 10.0.0.1/24 --mode nat --dhcp 10.0.0.100-10.0.0.200
+  vswitchctl leases
+\b
+Those who know brctl, vconfig and iptables say it in their words:
   vswitchctl brctl addbr br0
   vswitchctl brctl addif br0 eth1
   vswitchctl vconfig add eth1 10
+  vswitchctl iptables -A FORWARD -i br0 -p tcp --dport 22 -j ACCEPT
 """
 
 
@@ -84,7 +89,12 @@ def completion(shell: str) -> None:
     print(writer(cli, {}, "vswitchctl", "_VSWITCHCTL_COMPLETE").source())
 
 
-for command in (show, stats, apply, save, bridge.bridge, port.port, fdb.fdb, brctl.brctl, vconfig.vconfig):
+COMMANDS = (
+    *(show, stats, apply, save, bridge.bridge, port.port, fdb.fdb),
+    *(network.network, network.route, network.neighbours, network.leases),
+    *(brctl.brctl, vconfig.vconfig, *iptables.COMMANDS),
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -141,5 +141,49 @@ def fdb(rows: list[Json]) -> None:
     """Known MACs."""
     table(
         ("MAC", "VLAN", "PORT", "AGE"),
-        ((e["mac"], e["vlan"] or None, e["port"], "static" if e["static"] else f"{e['age_s']:.1f} s") for e in rows),
+        ((e["mac"], e["vlan"] or None, e["port"], "static" if e["static"] else f"{e['age_s']:.0f} s") for e in rows),
+    )
+
+
+def networks(rows: list[Json]) -> None:
+    """Networks that have a gateway here."""
+    table(
+        ("NETWORK", "ADDRESS", "MODE", "UPLINK", "ROUTER", "SERVES"),
+        ((_device(n), _several(n["address"]), n["mode"], n["uplink"], n["router"], _serves(n)) for n in rows),
+    )
+
+
+def _device(network: Json) -> str:
+    return network["bridge"] if network["vlan"] is None else f"{network['bridge']}.{network['vlan']}"
+
+
+def _several(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else " ".join(value)
+
+
+def _serves(network: Json) -> str:
+    return " ".join(service for service in ("dhcp", "dns", "ra") if network[service] is not None)
+
+
+def routes(rows: list[Json]) -> None:
+    """Routes by router."""
+    table(("ROUTER", "TO", "VIA", "DEVICE"), ((r["router"], r["to"], r["via"] or "on link", r["device"]) for r in rows))
+
+
+def neighbours(rows: list[Json]) -> None:
+    """Neighbours by device."""
+    table(
+        ("DEVICE", "ADDRESS", "MAC", "STATE", "AGE"),
+        ((n["device"], n["address"], n["mac"], n["state"], f"{n['age_s']:.0f} s") for n in rows),
+    )
+
+
+def leases(rows: list[Json]) -> None:
+    """What DHCP has given out."""
+    table(
+        ("NETWORK", "ADDRESS", "MAC", "NAME", "STATE", "EXPIRES", "PORT"),
+        (
+            (e["network"], e["address"], e["mac"], e["name"], e["state"], duration(max(e["expires_s"], 0)), e["port"])
+            for e in rows
+        ),
     )

@@ -13,11 +13,28 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from ..l3 import networks
 from . import text
 from .errors import ConfigError, Problem
 from .judge import between as _between
 from .judge import readable as _read
-from .model import KINDS, LOG_LEVELS, MAX_MACS, Bridge, Config, Metrics, Port, StaticMac, Storm, Switch
+from .model import (
+    KINDS,
+    LOG_LEVELS,
+    MAX_MACS,
+    MODES,
+    Bridge,
+    Config,
+    Conntrack,
+    Metrics,
+    Network,
+    Port,
+    Route,
+    StaticMac,
+    Storm,
+    Switch,
+    Timeouts,
+)
 
 LATER_KINDS = ("vxlan", "gre")
 CONTROL_SOCKET = "control.sock"
@@ -28,6 +45,8 @@ _NETNS = re.compile(r"/[^\0]+|[^/\0]+")
 _RATE_MAX = 1_000_000_000
 _AGEING_MAX = 1_000_000
 _QUEUES_MAX = 16
+_TIMEOUT_MAX = 100_000_000
+CONNECTIONS_MIN, CONNECTIONS_MAX = 1024, 16_777_216
 
 
 def checked(config: Config, source: str = "") -> Config:
@@ -44,14 +63,31 @@ def normal(config: Config) -> Config:
         config,
         port=tuple(_normal_port(port) for port in config.port),
         fdb=tuple(msgspec.structs.replace(entry, mac=text.normal_mac(entry.mac)) for entry in config.fdb),
+        network=tuple(_normal_network(network) for network in config.network),
+        route=tuple(_normal_route(route) for route in config.route),
     )
+
+
+def _normal_network(network: Network) -> Network:
+    mac = None if network.mac is None else text.normal_mac(network.mac)
+    return msgspec.structs.replace(network, mac=mac, address=_one_or_more(networks.several(network.address)))
+
+
+def _normal_route(route: Route) -> Route:
+    return msgspec.structs.replace(route, to=str(networks.prefix(route.to)))
+
+
+def _one_or_more(values: tuple[str, ...]) -> str | tuple[str, ...]:
+    """A list of one is that one: so it is written most often."""
+    return values[0] if len(values) == 1 else values
 
 
 def _normal_port(port: Port) -> Port:
     mac = None if port.mac is None else text.normal_mac(port.mac)
     trunk = None if port.trunk is None else text.vlan_list(text.vlan_set(port.trunk))
     storm = None if port.storm == Storm() else port.storm
-    return msgspec.structs.replace(port, mac=mac, trunk=trunk, storm=storm)
+    address, gateway = map(_one_or_more, map(networks.several, (port.address, port.gateway)))
+    return msgspec.structs.replace(port, mac=mac, trunk=trunk, storm=storm, address=address, gateway=gateway)
 
 
 def problems(config: Config) -> list[Problem]:
@@ -62,6 +98,7 @@ def problems(config: Config) -> list[Problem]:
 def _settings(config: Config) -> Iterator[Problem]:
     yield from switch_problems(config.switch)
     yield from metrics_problems(config.metrics)
+    yield from conntrack_problems(config.conntrack)
 
 
 def _tables(config: Config) -> Iterator[Problem]:
@@ -71,6 +108,10 @@ def _tables(config: Config) -> Iterator[Problem]:
         yield from port_problems(port, place("port", index, port.name))
     for index, entry in enumerate(config.fdb):
         yield from static_problems(entry, place("fdb", index))
+    for index, network in enumerate(config.network):
+        yield from networks.network_problems(network, place("network", index), MODES)
+    for index, route in enumerate(config.route):
+        yield from networks.route_problems(route, place("route", index))
 
 
 def place(table: str, index: int, name: object = None) -> str:
@@ -92,6 +133,8 @@ def switch_problems(switch: Switch) -> Iterator[Problem]:
         yield Problem("switch.run_dir", f"at most {longest} bytes, for the control socket's sake", path)
     yield from _between("switch.workers", switch.workers, 1, 16)
     yield from _between("switch.busy_poll_us", switch.busy_poll_us, 0, 1_000_000)
+    if not switch.state_dir.startswith("/") or "\0" in switch.state_dir:
+        yield Problem("switch.state_dir", "an absolute path", switch.state_dir)
     if switch.log_level not in LOG_LEVELS:
         yield Problem("switch.log_level", one_of(LOG_LEVELS), switch.log_level)
 
@@ -100,6 +143,14 @@ def metrics_problems(metrics: Metrics) -> Iterator[Problem]:
     """Faults of [metrics]."""
     if metrics.listen:
         yield from _read("metrics.listen", metrics.listen, text.split_listen)
+
+
+def conntrack_problems(conntrack: Conntrack) -> Iterator[Problem]:
+    """Faults of [conntrack]."""
+    yield from _between("conntrack.max", conntrack.max, CONNECTIONS_MIN, CONNECTIONS_MAX, "connections")
+    yield from _between("conntrack.per_port", conntrack.per_port, 0, conntrack.max, "connections; 0: as many as there is room")
+    for name in Timeouts.__struct_fields__ if conntrack.timeouts else ():
+        yield from _between(f"conntrack.timeouts.{name}", getattr(conntrack.timeouts, name), 1, _TIMEOUT_MAX, "seconds")
 
 
 def bridge_problems(bridge: Bridge, path: str) -> Iterator[Problem]:
@@ -118,6 +169,7 @@ def port_problems(port: Port, path: str) -> Iterator[Problem]:
         yield from _kind_keys(port, path)
     yield from _vlans(port, path)
     yield from _limits(port, path)
+    yield from networks.uplink_problems(port, path)
 
 
 def kind_problem(path: str, kind: object) -> Problem:
@@ -186,6 +238,7 @@ def between_problems(config: Config) -> Iterator[Problem]:
     yield from _names(config)
     yield from _bridges_of_ports(config)
     yield from _static_entries(config)
+    yield from networks.between_problems(config)
 
 
 def _names(config: Config) -> Iterator[Problem]:

@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
+from ..l3 import networks
 from . import text
 from .check import bridge_problems, checked, port_problems, static_problems, vlan_text
 from .errors import ConfigError, Problem
-from .model import Bridge, Config, Port, StaticMac
+from .model import MODES, Bridge, Config, Network, Port, Route, StaticMac
 
 replace = msgspec.structs.replace
 
@@ -135,6 +136,57 @@ def remove_static(config: Config, bridge: str, mac: str, vlan: int = 0) -> Confi
     if len(rest) == len(config.fdb):
         raise ConfigError([f"bridge {bridge} has no static entry for {mac} in VLAN {vlan}"])
     return checked(replace(config, fdb=rest))
+
+
+def add_network(config: Config, network: Network) -> Config:
+    """A gateway on a bridge, or on one VLAN of it."""
+    _refuse(networks.network_problems(network, f'network "{network.name}"', MODES))
+    _bridge(config, network.bridge)
+    if config.find_network(network.name) is not None:
+        raise ConfigError([f"network {network.name} exists already"])
+    return checked(replace(config, network=(*config.network, network)))
+
+
+def change_network(config: Config, name: str, /, **fields: Any) -> Config:
+    """The network with other values for the model's fields."""
+    old = _network(config, name)
+    network = replace(old, **fields)
+    _refuse(networks.network_problems(network, f'network "{name}"', MODES))
+    return checked(replace(config, network=tuple(network if n is old else n for n in config.network)))
+
+
+def del_network(config: Config, name: str) -> Config:
+    """Without the network: its bridge is a bridge and nothing else. Routes that led through it are refused first."""
+    gone = _network(config, name)
+    return checked(replace(config, network=tuple(network for network in config.network if network is not gone)))
+
+
+def add_route(config: Config, route: Route) -> Config:
+    """A static route more; one to the same prefix is replaced, as `ip route replace` does."""
+    _refuse(networks.route_problems(route, f'route "{route.to}"'))
+    to = str(networks.prefix(route.to))
+    rest = (other for other in config.route if (other.to, other.router) != (to, route.router))
+    return checked(replace(config, route=(*rest, replace(route, to=to))))
+
+
+def del_route(config: Config, to: str, router: str) -> Config:
+    """A static route less."""
+    try:
+        prefix = str(networks.prefix(to))
+    except ValueError as error:
+        raise ConfigError([f"{to}: {error}"]) from None
+    rest = tuple(route for route in config.route if (route.to, route.router) != (prefix, router))
+    if len(rest) == len(config.route):
+        raise ConfigError([f"router {router} has no static route to {prefix}"])
+    return checked(replace(config, route=rest))
+
+
+def _network(config: Config, name: str) -> Network:
+    network = config.find_network(name)
+    if network is None:
+        known = ", ".join(network.name for network in config.network) or "none"
+        raise ConfigError([f"there is no network {name} (there are: {known})"])
+    return network
 
 
 def _other_entries(config: Config, bridge: str, mac: str, vlan: int) -> tuple[StaticMac, ...]:

@@ -21,12 +21,28 @@ import msgspec
 
 from . import check
 from .errors import ConfigError, Problem
-from .model import KINDS, Bridge, Config, Metrics, Port, StaticMac, Switch, Table
+from ..l3 import networks
+from .model import (
+    KINDS,
+    MODES,
+    Bridge,
+    Config,
+    Conntrack,
+    Firewall,
+    Metrics,
+    Network,
+    Port,
+    Route,
+    StaticMac,
+    Switch,
+    Table,
+)
 
-SECTIONS: dict[str, type[Table]] = {"switch": Switch, "metrics": Metrics}
-LISTS: dict[str, type[Table]] = {"bridge": Bridge, "port": Port, "fdb": StaticMac}
-LATER_SECTIONS = ("network", "firewall")
-LATER_KEYS = ("address", "gateway", "tc", "vni", "local", "remote", "remotes", "key", "device")
+SECTIONS: dict[str, type[Table]] = {
+    "switch": Switch, "metrics": Metrics, "firewall": Firewall, "conntrack": Conntrack
+}  # fmt: skip
+LISTS: dict[str, type[Table]] = {"bridge": Bridge, "port": Port, "fdb": StaticMac, "network": Network, "route": Route}
+LATER_KEYS = ("tc", "vni", "local", "remote", "remotes", "key", "device", "limit")
 NOT_YET = "not supported yet"
 
 _AT = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
@@ -170,6 +186,14 @@ def _semantic(struct: Table, path: str) -> Iterator[Problem]:
             return check.port_problems(struct, path)
         case StaticMac():
             return check.static_problems(struct, path)
+        case Network():
+            return networks.network_problems(struct, path, MODES)
+        case Route():
+            return networks.route_problems(struct, path)
+        case Conntrack():
+            return check.conntrack_problems(struct)
+        case Firewall():
+            return iter(())
     raise TypeError(f"no rules for {type(struct).__name__}")
 
 
@@ -185,17 +209,27 @@ def _at(raw: Any, steps: list[str | int]) -> Any:
 
 
 def _fields(table: type[Table], steps: list[str | int]) -> tuple[str, ...]:
-    """The keys that may stand where the steps lead; only tables within tables are followed."""
+    """The keys that may stand where the steps lead: through tables within tables, and lists of them."""
+    hint: Any = msgspec.inspect.type_info(table)
     for step in steps:
-        hint = msgspec.inspect.type_info(table)
-        field = next(field for field in hint.fields if field.name == step)
-        table = next(kind.cls for kind in field.type.types if isinstance(kind, msgspec.inspect.StructType))
-    return table.__struct_fields__
+        if isinstance(step, str):
+            hint = next(field.type for field in hint.fields if field.name == step)
+        hint = _table_within(hint)
+    return hint.cls.__struct_fields__
+
+
+def _table_within(hint: Any) -> Any:
+    """The table, or the list's table, that a key's type allows."""
+    kinds = hint.types if isinstance(hint, msgspec.inspect.UnionType) else (hint,)
+    for kind in kinds:
+        if isinstance(kind, msgspec.inspect.VarTupleType):
+            return _table_within(kind.item_type)
+        if isinstance(kind, msgspec.inspect.StructType):
+            return kind
+    return hint
 
 
 def _unknown_section(name: str) -> Problem:
-    if name in LATER_SECTIONS:
-        return Problem(name, NOT_YET)
     return Problem(name, _near(name, (*SECTIONS, *LISTS), "section"))
 
 

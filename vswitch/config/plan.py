@@ -5,9 +5,10 @@ hairpin, limits, MTU, MAC, offloads. It is replaced where the device must be ope
 whatever makes a persistent tap. What no step mentions is not touched, which is the promise that no frame is lost on a
 port that did not change.
 
-Bridges change warm too, but for `mac_limit`, which sizes the FDB: its learned MACs are forgotten and learned again.
-[switch] sizes threads and names files for the life of the daemon; `Plan.restart` lists what of it differs and cannot
-be had without a restart. `apply` refuses such a plan whole.
+Networks and routes are nothing but what the workers are told, and always change warm. So do bridges, but for
+`mac_limit`, which sizes the FDB: its learned MACs are forgotten and learned again. [switch] sizes threads and names
+files for the life of the daemon, [conntrack] a table; `Plan.restart` lists what of it differs and cannot be had
+without a restart. `apply` refuses such a plan whole.
 
 Both configurations must have passed `check.checked`: names are unique and spellings normal, so that equal means
 unchanged.
@@ -20,16 +21,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
+
 from .check import vlan_text
-from .model import Bridge, Config, Port, StaticMac, Storm
+from .errors import toml_text
+from .model import MAIN_ROUTER, Bridge, Config, Network, Port, StaticMac, Storm, Table
 
 REPLACING = ("kind", "netns", "create", "owner", "group", "queues")
 ADJUSTED = ("mac", "mtu", "offloads")  # by the device itself, with frames flowing
-WARM = ("isolated", "hairpin", "mac_limit", *ADJUSTED)
-LIVE_SETTINGS = ("group", "log_level")
-RESTART_SETTINGS = ("run_dir", "workers", "busy_poll_us")
+WARM = ("isolated", "hairpin", "mac_limit", *ADJUSTED, "address", "gateway", "router")
+NETWORK = ("address", "mode", "uplink", "mac", "mtu", "router", "dhcp", "dns", "ra")
+LIVE_SETTINGS = ("switch.group", "switch.log_level", "conntrack.per_port", "conntrack.timeouts", "firewall.rules", "firewall.rules6")
+RESTART_SETTINGS = ("switch.run_dir", "switch.state_dir", "switch.workers", "switch.busy_poll_us", "conntrack.max")
 
-Named = TypeVar("Named", Bridge, Port)
+Named = TypeVar("Named", Bridge, Port, Network)
 
 
 class Action(enum.Enum):
@@ -46,7 +51,7 @@ class Step:
     """One thing to do; `text` is all that a person sees of it."""
 
     action: Action
-    table: str  # "switch" | "metrics" | "bridge" | "port" | "fdb"
+    table: str  # "switch", "metrics", ... or "bridge" | "port" | "fdb" | "network" | "route"
     name: str
     text: str
 
@@ -76,30 +81,41 @@ def diff(old: Config, new: Config) -> Plan:
     steps = (
         *_settings(old, new),
         *_statics(Action.REMOVE, old, new),
+        *_routes(Action.REMOVE, old, new),
+        *_removed("network", old.network, new.network),
         *_removed("port", old.port, new.port),
         *_removed("bridge", old.bridge, new.bridge),
         *_bridges(old, new),
         *_ports(old, new),
+        *_networks(old, new),
+        *_routes(Action.ADD, new, old),
         *_statics(Action.ADD, new, old),
     )
     return Plan(steps, tuple(_restarts(old, new)))
 
 
 def _settings(old: Config, new: Config) -> Iterator[Step]:
-    for key in LIVE_SETTINGS:
-        before, after = getattr(old.switch, key), getattr(new.switch, key)
+    for path in LIVE_SETTINGS:
+        before, after = _setting(old, path), _setting(new, path)
         if before != after:
-            yield Step(Action.CHANGE, "switch", key, f"switch.{key}: {_shown(before)} -> {_shown(after)}")
+            table, _, key = path.partition(".")
+            yield Step(Action.CHANGE, table, key, f"{path}: {_shown(before)} -> {_shown(after)}")
     before, after = old.metrics.listen, new.metrics.listen
     if before != after:
         yield Step(Action.CHANGE, "metrics", "listen", f"metrics.listen: {before or 'off'} -> {after or 'off'}")
 
 
 def _restarts(old: Config, new: Config) -> Iterator[str]:
-    for key in RESTART_SETTINGS:
-        before, after = getattr(old.switch, key), getattr(new.switch, key)
+    for path in RESTART_SETTINGS:
+        before, after = _setting(old, path), _setting(new, path)
         if before != after:
-            yield f"switch.{key}: {_shown(after)}: takes a restart of the daemon; it runs with {_shown(before)}"
+            yield f"{path}: {_shown(after)}: takes a restart of the daemon; it runs with {_shown(before)}"
+
+
+def _setting(config: Config, path: str) -> Any:
+    """The value of "SECTION.KEY"."""
+    section, _, key = path.partition(".")
+    return getattr(getattr(config, section), key)
 
 
 def _removed(table: str, old: tuple[Named, ...], new: tuple[Named, ...]) -> Iterator[Step]:
@@ -116,7 +132,7 @@ def _bridges(old: Config, new: Config) -> Iterator[Step]:
         if before is None:
             yield Step(Action.ADD, "bridge", bridge.name, _title(bridge))
         elif before != bridge:
-            changes = "; ".join(_changes(before, bridge, ("ageing_s", "mac_limit")))
+            changes = "; ".join(_changes(before, bridge, ("ageing_s", "mac_limit", "hooks")))
             yield Step(Action.CHANGE, "bridge", bridge.name, f"bridge {bridge.name}: {changes}")
 
 
@@ -147,6 +163,25 @@ def _warm_changes(before: Port, port: Port) -> Iterator[str]:
     yield from (f"storm.{change}" for change in _changes(*storms, Storm.__struct_fields__))
 
 
+def _networks(old: Config, new: Config) -> Iterator[Step]:
+    known = _by_name(old.network)
+    for network in new.network:
+        before = known.get(network.name)
+        if before is None:
+            yield Step(Action.ADD, "network", network.name, _title(network))
+        elif before != network:
+            changes = "; ".join(_changes(before, network, NETWORK))
+            yield Step(Action.CHANGE, "network", network.name, f"network {network.name}: {changes}")
+
+
+def _routes(action: Action, these: Config, others: Config) -> Iterator[Step]:
+    rest = set(others.route)
+    for route in these.route:
+        if route not in rest:
+            router = "" if route.router == MAIN_ROUTER else f" on router {route.router}"
+            yield Step(action, "route", route.to, f"route {route.to} via {route.via}{router}")
+
+
 def _statics(action: Action, these: Config, others: Config) -> Iterator[Step]:
     rest = set(others.fdb)
     for entry in these.fdb:
@@ -162,13 +197,22 @@ def _changes(before: Any, after: Any, keys: tuple[str, ...]) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    if value is None:
+    if value is None or value == ():
         return "none"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, Table):
+        return toml_text(msgspec.to_builtins(value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _title(entry: Bridge | Port) -> str:
-    return f"bridge {entry.name}" if isinstance(entry, Bridge) else f"port {entry.name} ({entry.kind})"
+def _title(entry: Bridge | Port | Network) -> str:
+    match entry:
+        case Bridge():
+            return f"bridge {entry.name}"
+        case Network():
+            return f"network {entry.name} ({entry.mode}) {_shown(entry.address)}"
+    return f"port {entry.name} ({entry.kind})"
 
 
 def _static_title(entry: StaticMac) -> str:

@@ -1,6 +1,6 @@
 """The model as TOML text: what `vswitchctl save` writes, and what `load.parse` reads back to an equal model.
 
-A writer of our own, because the schema is flat (scalars, lists of scalars, one inline table) and the general writers
+A writer of our own, because the schema is flat (scalars, lists, inline tables) and the general writers
 fold short tables into one-line lists, which nobody wants to edit. What equals its default is left out, except the
 names that make a table what it is: the file says what the administrator decided, and nothing else.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 from .model import Config, Table
 
-SECTIONS = ("switch", "metrics")
-LISTS = ("bridge", "port", "fdb")
+SECTIONS = ("switch", "metrics", "firewall", "conntrack")
+LISTS = ("bridge", "port", "fdb", "network", "route")
 
 
 def dumps(config: Config) -> str:

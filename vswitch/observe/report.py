@@ -112,6 +112,37 @@ class PortStats(msgspec.Struct, frozen=True, kw_only=True):
     kernel_drops: int
 
 
+class RouteReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A route: its own networks', its uplinks' default ones, and those of [[route]]."""
+
+    router: str
+    to: str
+    via: str | None  # None: the destination is a neighbour
+    device: str
+
+
+class NeighbourReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A station of a network or uplink that the router has dealt with, by the kernel's states."""
+
+    device: str
+    address: str
+    mac: str | None
+    state: str
+    age_s: float  # since it last proved to be there
+
+
+class NetworkLease(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that DHCP has given out, or keeps from everybody."""
+
+    network: str
+    address: str
+    mac: str
+    name: str
+    state: str
+    expires_s: float
+    port: str
+
+
 class FdbEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A MAC address and the port behind which it lives."""
 

@@ -13,6 +13,7 @@ from .uring cimport uring
 cdef enum:
     TX_BLOCK = 28                       # a virtio-net header, two MACs and a tag
     TX_QUEUE = 32
+    EXTRAS = 64                         # slots for frames of the worker's own (core/extra.pxd)
 
 cdef struct TxEntry:
     # A frame about to leave, from its virtio-net header on: `head`, then `body` if that is not empty.
@@ -33,6 +34,15 @@ cdef struct PortIo:
 cdef struct StormMeter:
     uint64_t due_ns[STORM_CLASSES]      # theoretical arrival time of the next frame (GCRA)
 
+cdef struct Extra:
+    # A frame that waits for its own way through the pipeline.
+    uint32_t length
+    uint32_t mark
+    uint16_t origin                     # port id: whose books it is in
+    uint16_t device                     # where it belongs
+    uint8_t entry
+    uint8_t resume                      # of a packet that a user's process has let pass: the hook and table it was in, plus 1
+
 cdef struct Context:
     const Snapshot *snapshot
     uint64_t now_ns                     # CLOCK_MONOTONIC, once a round
@@ -48,6 +58,12 @@ cdef struct Context:
     uint8_t *scratch                    # the burst's memory
     uint8_t *bounce                     # BOUNCE bytes, where a super-frame is cut up for a port that cannot take it
     uring ring                          # for batches of tap frames
+    uint32_t fragment_id                # of the IPv6 packets that were cut up
+    uint32_t extra_head
+    uint32_t extra_tail                 # both only grow
+    uint8_t resume                      # Extra.resume of the burst under way
+    uint8_t *extra_memory               # EXTRAS slots
+    Extra extras[EXTRAS]
     uint8_t in_ring[MAX_PORTS]          # port ids whose tap queue the ring knows; written by the control side
 
 

@@ -9,6 +9,7 @@ a tag, say) builds a small header block of its own and points at the shared rest
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from .packet cimport Packet
 from .snapshot cimport Port
 
 cdef enum:
@@ -25,6 +26,17 @@ cdef enum:
     FRAME_TAGGED = 1                    # an 802.1Q tag lies in place, at data + 12
     FRAME_HAS_TAG = 2                   # ... or the kernel took it off (`aux`); its VID may be 0
     FRAME_FLOOD = 4
+    FRAME_IP = 8                        # `Burst.packets` tells of it: the IP stages have business with it
+    FRAME_TO_US = 16                    # for the switch itself as a router or host: not bridged
+    FRAME_CUT = 64                      # to be fragmented: `cut` bytes of layer 3 are the most
+    FRAME_ROUTED = 32                   # rewritten for its next link: it leaves as one of the switch's own
+
+cdef enum Entry:
+    # Where a burst enters the pipeline.
+    ENTRY_RECEIVE = 0
+    ENTRY_HOOKS                         # whole again after reassembly, or handed back by a user's process
+    ENTRY_OUTPUT                        # made by the switch: an IP packet to be routed
+    ENTRY_LINK                          # made by the switch: a frame whose device and MACs are settled
 
 cdef struct Frame:
     uint8_t *data                       # destination MAC
@@ -35,6 +47,7 @@ cdef struct Frame:
     uint8_t needs                       # OFFLOAD_*: the work that a virtio-net header leaves to be done
     uint16_t vid                        # 0: outside any VLAN
     uint16_t priority                   # PCP and DEI, in their place in the TCI
+    uint16_t cut
     uint16_t out                        # port id; meaningless for FRAME_FLOOD
     uint32_t aux                        # TPID << 16 | TCI that the kernel took off; 0: none
     uint64_t dst
@@ -48,7 +61,9 @@ cdef struct Burst:
     const Port *port                    # where all of it came from
     uint32_t n
     uint64_t bytes
+    Entry entry
     Frame frames[BURST]
+    Packet packets[BURST]
 
 
 cdef inline Frame *burst_add(Burst *burst, uint8_t *data, uint32_t length) noexcept nogil:

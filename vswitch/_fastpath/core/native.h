@@ -40,6 +40,8 @@ static inline uint64_t atomic_load64_seq(const uint64_t *p) { return __atomic_lo
 static inline void atomic_store64_seq(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
 static inline uint64_t atomic_add64(uint64_t *p, uint64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
 static inline uint64_t relaxed_load64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+/* Loads before it are done before loads after it: for readers that copy first and check afterwards. */
+static inline void load_fence(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 static inline int atomic_cas64(uint64_t *p, uint64_t expected, uint64_t desired)
 {
     return __atomic_compare_exchange_n(p, &expected, desired, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);

@@ -19,6 +19,7 @@ cdef extern from "native.h" nogil:
     void atomic_store64_seq(uint64_t *p, uint64_t v) noexcept
     uint64_t atomic_add64(uint64_t *p, uint64_t v) noexcept
     uint64_t relaxed_load64(const uint64_t *p) noexcept
+    void load_fence() noexcept
     bint atomic_cas64(uint64_t *p, uint64_t expected, uint64_t desired) noexcept
     void count(uint64_t *p, uint64_t n) noexcept
     void cpu_relax() noexcept

@@ -4,8 +4,21 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
 from ..io.ring cimport MemoryRings
 from ..l2.fdb cimport ForwardingDatabase
-from .counters cimport MAX_PORTS, MAX_WORKERS
+from .counters cimport MAX_PORTS, MAX_WORKERS, SELF_PORT
+from .ip cimport Ip, ip6_at
+from .packet cimport NO_DEVICE, NO_PORT
 from .snapshot cimport *
+
+cdef uint64_t mac_number(str mac) except? 0:
+    """"52:54:00:12:34:56" as wire.mac_at loads it."""
+    return int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
+
+
+cdef Ip ip_of(address):
+    """An address of the ipaddress module."""
+    packed = address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
+    return ip6_at(<const uint8_t *>packed)
+
 
 cdef dict KINDS = {"tap": PORT_TAP, "packet": PORT_PACKET, "memory": PORT_MEMORY}
 
@@ -22,20 +35,96 @@ cdef class SnapshotOwner:
     its ForwardingDatabase, `memory` a port's id to its MemoryRings. Freed when no worker can look at it any more: whoever
     publishes the next one keeps this object until then."""
 
-    def __init__(self, uint64_t generation, list bridges, list ports, dict fdbs, dict memory):
+    def __init__(self, uint64_t generation, list bridges, list ports, dict fdbs, dict memory, layer3=None):
         cdef uint32_t n_bridges = 1 + max([view.id for view in bridges], default=0)
         self._blocks = []
-        self._tables = (fdbs, memory)
+        self._tables = (fdbs, memory, layer3)
         self.snapshot.generation = generation
         self.snapshot.n_ports = 1 + max([view.id for view in ports], default=0)
         self.snapshot.ports = <Port *>self._block(self.snapshot.n_ports * sizeof(Port))
         self.snapshot.bridges = <Bridge *>self._block(n_bridges * sizeof(Bridge))
         for view in bridges:
+            self.snapshot.bridges[<uint32_t>view.id].device = NO_DEVICE
             self.snapshot.bridges[<uint32_t>view.id].fdb = &(<ForwardingDatabase>fdbs[view.id]).table
             self._fill_bridge(&self.snapshot.bridges[<uint32_t>view.id], view,
                               [port for port in ports if port.bridge == view.id])
         for view in ports:
             self._fill_port(&self.snapshot.ports[<uint32_t>view.id], view, memory)
+        self._fill_own_port(memory.get(SELF_PORT))
+        if layer3 is not None:
+            self._fill_layer3(layer3)
+
+    cdef _fill_own_port(self, MemoryRings rings):
+        cdef Port *port = &self.snapshot.self
+        port.id = SELF_PORT
+        port.device = NO_DEVICE
+        port.flags = PORT_UP | PORT_IP
+        if rings is not None:
+            port.kind = PORT_SELF
+            port.memory = &rings.port
+
+    cdef _fill_layer3(self, layer3):
+        """Devices, after ports and bridges, which point back at theirs; then routes and rules."""
+        self.snapshot.n_devices = 1 + max([view.id for view in layer3.devices], default=0)
+        self.snapshot.devices = <Device *>self._block(self.snapshot.n_devices * sizeof(Device))
+        for view in layer3.devices:
+            self._fill_device(&self.snapshot.devices[<uint32_t>view.id], view)
+            if view.bridge is not None and view.vid:
+                self._vlan_device(&self.snapshot.bridges[<uint32_t>view.bridge], view)
+        for view in layer3.devices:
+            if view.bridge is not None and not view.vid:
+                self._bridge_device(&self.snapshot.bridges[<uint32_t>view.bridge], view.id)
+
+    cdef _fill_device(self, Device *device, view):
+        cdef Address *addresses = <Address *>self._block(len(view.addresses) * sizeof(Address))
+        device.id = view.id
+        device.kind = view.kind
+        device.mode = view.mode
+        device.services = view.services
+        device.hooks = view.hooks
+        device.vid = view.vid
+        device.port = NO_PORT if view.port is None else view.port
+        device.zone = view.zone
+        device.router = view.router
+        device.uplink = NO_DEVICE if view.uplink is None else view.uplink
+        device.mtu = view.mtu
+        device.mac = mac_number(view.mac) if view.mac else 0
+        device.addresses = addresses
+        for interface in view.addresses:
+            fill_address(&addresses[device.n_addresses], interface)
+            device.n_addresses += 1
+        if view.bridge is not None:
+            device.bridge = &self.snapshot.bridges[<uint32_t>view.bridge]
+        else:
+            self.snapshot.ports[<uint32_t>view.port].device = view.id
+            self.snapshot.ports[<uint32_t>view.port].flags |= PORT_IP
+
+    cdef _vlan_device(self, Bridge *bridge, view):
+        cdef uint32_t vid
+        cdef uint16_t *table
+        if bridge.device_of == NULL:
+            table = <uint16_t *>self._block(4096 * sizeof(uint16_t))
+            for vid in range(4096):
+                table[vid] = NO_DEVICE
+            bridge.device_of = table
+        (<uint16_t *>bridge.device_of)[<uint32_t>view.vid] = view.id
+        self._concern_ip(bridge)
+
+    cdef _bridge_device(self, Bridge *bridge, uint16_t id):
+        """The bridge's own device has all VLANs that have none."""
+        cdef uint32_t vid
+        bridge.device = id
+        if bridge.device_of != NULL:
+            for vid in range(4096):
+                if bridge.device_of[vid] == NO_DEVICE:
+                    (<uint16_t *>bridge.device_of)[vid] = id
+        self._concern_ip(bridge)
+
+    cdef _concern_ip(self, const Bridge *bridge):
+        cdef uint32_t id
+        for id in range(self.snapshot.n_ports):
+            if self.snapshot.ports[id].kind != PORT_NONE and self.snapshot.ports[id].bridge == bridge:
+                self.snapshot.ports[id].flags |= PORT_IP
 
     cdef void *_block(self, size_t size) except NULL:
         cdef _Block block = _Block()
@@ -76,6 +165,7 @@ cdef class SnapshotOwner:
         cdef uint32_t worker
         cdef uint64_t *bits
         port.id = view.id
+        port.device = NO_DEVICE
         port.kind = KINDS[view.kind]
         port.flags = (PORT_UP * view.up) | (PORT_ISOLATED * view.isolated) | (PORT_HAIRPIN * view.hairpin)
         port.offloads = view.offloads
@@ -97,3 +187,15 @@ cdef class SnapshotOwner:
             port.fds[worker] = view.fds[worker % len(view.fds)] if view.fds else -1
         if view.kind == "memory":
             port.memory = &(<MemoryRings>memory[view.id]).port
+
+
+cdef void fill_address(Address *address, interface) except *:
+    network = interface.network
+    address.ip = ip_of(interface.ip)
+    address.network = ip_of(network.network_address)
+    address.mask = ip_of(network.netmask)
+    if network.version == 4:
+        address.mask.high = 0xffffffffffffffffULL
+        address.mask.low |= 0xffffffffULL
+        if network.prefixlen < 31:
+            address.broadcast = ip_of(network.broadcast_address)

@@ -34,6 +34,44 @@ cpdef enum Verdict:
     TX_FULL                     # the device or socket takes no more just now
     TX_ERROR                    # refused by the kernel for another reason
     MALFORMED_GSO               # a super-frame that cannot be segmented
+    # Internet protocol
+    IP_HEADER                   # version, lengths or options that lie
+    IP_CHECKSUM                 # of an IPv4 header
+    IP_SOURCE                   # a source address that nobody may have: multicast, broadcast, loopback, one of ours
+    FRAGMENT_OVERLAP            # fragments that overlap (RFC 5722), or contradict each other
+    FRAGMENT_TIMEOUT            # the rest did not come in time
+    FRAGMENT_MEMORY             # no room left for fragments, of the switch's or of the port's share
+    FRAGMENT_MALFORMED          # an empty one, an odd length in the middle, an end beyond 65,535
+    # Routing
+    NOT_FORWARDED               # for the router by MAC alone: multicast, link-local or broadcast addresses
+    NO_ROUTE
+    TTL_EXCEEDED
+    PACKET_TOO_BIG              # does not fit the next link and may not be fragmented
+    NEIGHBOUR_FAILED            # nobody answered for the next hop
+    NEIGHBOUR_QUEUE             # too many wait for its answer
+    NETWORK_ISOLATED            # across the border of an isolated network
+    NETWORK_PRIVATE             # into a NAT network from outside, without DNAT
+    NO_SERVICE                  # for the switch itself, which has nothing there to serve
+    PUNT_FULL                   # the control side reads no faster
+    SPOOFED                     # an ARP or ND message that speaks for a gateway, or a martian
+    GENERATED_FULL              # no room for a frame of the switch's own
+    # Hooks
+    RULE_RAW                    # DROP, or a policy, in a table of that name
+    RULE_MANGLE
+    RULE_NAT
+    RULE_FILTER
+    RULE_SECURITY
+    RULE_REJECT
+    SECURITY_GROUP
+    QUEUE_UNATTENDED            # nobody listens on the queue
+    QUEUE_FULL
+    QUEUE_DROP                  # the listener's verdict
+    # Connection tracking and NAT
+    CONNTRACK_FULL              # no room, and no unassured connection to give way
+    CONNTRACK_BUDGET            # the port has its share
+    CONNTRACK_CLASH             # another packet made the same connection at the same time
+    NAT_EXHAUSTED               # no port left in the range
+    NAT_MALFORMED               # a packet whose addresses cannot be rewritten
 
 cdef enum:
-    VERDICTS = 32               # room in every counter array
+    VERDICTS = 80               # room in every counter array

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t
 
 from ..core.context cimport Context
 from ..core.counters cimport PortCounters
-from ..core.frame cimport FRAME_MAX, SCRATCH, VNET_LEN, Burst, Frame
+from ..core.frame cimport ENTRY_RECEIVE, FRAME_MAX, SCRATCH, VNET_LEN, Burst, Frame
 from ..core.native cimport EAGAIN, EINTR, count, memory_allow, memory_forbid
 from ..core.snapshot cimport PORT_MEMORY, PORT_PACKET, PORT_TAP, Port
 from .memory cimport receive_memory
@@ -16,6 +16,7 @@ cdef inline int receive(Context *ctx, Burst *burst, const Port *port) noexcept n
     burst.port = port
     burst.n = 0
     burst.bytes = 0
+    burst.entry = ENTRY_RECEIVE
     memory_allow(ctx.scratch, SCRATCH)
     if port.kind == PORT_TAP:
         error = receive_tap(ctx, burst, port)

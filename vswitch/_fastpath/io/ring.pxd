@@ -25,6 +25,7 @@ cdef struct MemoryPort:
     Ring rx                             # into the switch: from the test to the port's worker
     Ring tx[MAX_WORKERS]                # out of it: from each worker to the test; `bytes` NULL: frames are counted only
     int event                           # eventfd that wakes the worker
+    int notify                          # eventfd that wakes whoever reads `tx`; only the switch's own port has one
     uint64_t cursor                     # the worker's place in rx; what lies before it may be reused
     bint looping                        # take what rx holds over and over: for benchmarks
 

@@ -17,7 +17,7 @@ cdef class MemoryRings:
 
     Frames are bytes from the destination MAC on; a virtio-net header of 12 bytes may go with each."""
 
-    def __cinit__(self, str name, uint32_t workers=1, uint64_t size=1 << 21, bint sink=False):
+    def __cinit__(self, str name, uint32_t workers=1, uint64_t size=1 << 21, bint sink=False, bint notify=False):
         cdef uint32_t worker
         if not 0 < workers <= MAX_WORKERS or size & (size - 1) or size < 2 * FRAME_MAX:
             raise ValueError(f"memory port {name}: 1 to {MAX_WORKERS} workers, a power of two above {2 * FRAME_MAX} bytes")
@@ -25,6 +25,7 @@ cdef class MemoryRings:
         self.sink = sink
         self.port.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._allocate(&self.port.rx, size)
+        self.port.notify = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if notify else 0
         if not sink:
             for worker in range(workers):
                 self._allocate(&self.port.tx[worker], size)
@@ -39,6 +40,11 @@ cdef class MemoryRings:
     @property
     def event(self):
         return self.port.event
+
+    @property
+    def notify(self):
+        """Readable when something has been sent; 0: nobody is told."""
+        return self.port.notify
 
     def inject(self, frames, vnet=None):
         """Put frames in, each with its virtio-net header from `vnet` if given; returns how many the ring took."""
@@ -94,5 +100,6 @@ cdef class MemoryRings:
         free(self.port.rx.bytes)
         for worker in range(MAX_WORKERS):
             free(self.port.tx[worker].bytes)
-        if self.port.event > 0:
-            close(self.port.event)
+        for fd in (self.port.event, self.port.notify):
+            if fd > 0:
+                close(fd)

@@ -15,7 +15,7 @@ from ..core.verdict cimport MALFORMED_GSO
 from .checksum cimport complete_checksum
 from .gso cimport SEGMENT_HEADER_MAX, Segmenter, segmenter_init, segmenter_next, segmenter_vnet
 from .queue cimport send
-from .vnet cimport VNET_GSO, GsoInfo, VnetHdr, vnet_check, vnet_load, vnet_store
+from .vnet cimport VNET_F_NEEDS_CSUM, VNET_GSO, GsoInfo, VnetHdr, vnet_check, vnet_load, vnet_store
 
 cdef enum:
     BLOCK = VNET_LEN + SEGMENT_HEADER_MAX
@@ -33,10 +33,17 @@ cdef inline void finish(Context *ctx, const Port *port, const TxEntry *entry, ui
     if vnet_check(&header, data, length, l2_len, &info) == VNET_GSO:
         segment(ctx, port, io, data, length, &info, entry.counted)
         return
-    complete_checksum(data, length, header.csum_start, header.csum_offset)
-    memset(data - VNET_LEN, 0, VNET_LEN)
+    complete(data, length)
     put(io, data - VNET_LEN, VNET_LEN + length, NULL, 0, entry.counted)
     send(ctx, port, io)
+
+cdef inline void complete(uint8_t *data, uint32_t length) noexcept nogil:
+    """Fill in the checksum that the virtio-net header before the frame leaves open, if any; the header says nothing then."""
+    cdef VnetHdr header
+    vnet_load(&header, data - VNET_LEN)
+    if header.flags & VNET_F_NEEDS_CSUM:
+        complete_checksum(data, length, header.csum_start, header.csum_offset)
+    memset(data - VNET_LEN, 0, VNET_LEN)
 
 cdef inline uint8_t *bounce(Context *ctx, const TxEntry *entry) noexcept nogil:
     """The entry's frame in bounce memory; its virtio-net header lies before it."""

@@ -7,24 +7,35 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from ..core.context cimport Context, TxEntry
-from ..core.frame cimport FRAME_TAGGED, VNET_LEN, Frame
+from ..core.frame cimport FRAME_CUT, FRAME_TAGGED, VNET_LEN, Frame
 from ..core.native cimport store16be
 from ..core.snapshot cimport Port
 from ..core.wire cimport ETH_HLEN, ETH_MACS, ETH_P_8021Q, VLAN_HLEN
-from ..io.queue cimport next_entry
-from ..io.segment cimport finish
+from ..io.queue cimport next_entry, send
+from ..io.segment cimport bounce, complete, finish
 from ..io.vnet cimport VnetHdr, vnet_shift
+from ..l3.fragment cimport fragment
 from .vlan cimport leaves_tagged
 
 cdef inline void enqueue(Context *ctx, const Port *port, const Frame *frame) noexcept nogil:
     """One copy of the frame for the port. The frame's memory must stay as it is until transmit."""
     cdef TxEntry entry
     cdef bint tagged = leaves_tagged(port, frame)
-    if frame.needs & ~port.offloads:
+    if frame.flags & FRAME_CUT:
+        form(&entry, frame, tagged)
+        cut_up(ctx, port, &entry, ETH_HLEN + VLAN_HLEN * tagged, frame.cut if frame.cut < port.mtu else port.mtu)
+    elif frame.needs & ~port.offloads:
         form(&entry, frame, tagged)
         finish(ctx, port, &entry, ETH_HLEN + VLAN_HLEN * tagged)
     else:
         form(next_entry(ctx, port), frame, tagged)
+
+cdef inline void cut_up(Context *ctx, const Port *port, const TxEntry *entry, uint32_t l2_len, uint32_t size) noexcept nogil:
+    """Send the frame of `entry` as IP fragments of at most `size` bytes; what checksum was open is complete then."""
+    cdef uint8_t *data = bounce(ctx, entry)
+    complete(data, entry.head_len + entry.body_len - VNET_LEN)
+    send(ctx, port, &ctx.io[port.id])
+    fragment(ctx, port, &ctx.io[port.id], data, l2_len, size, entry.counted)
 
 cdef inline void form(TxEntry *entry, const Frame *frame, bint tagged) noexcept nogil:
     if tagged == <bint>(frame.flags & FRAME_TAGGED):

@@ -6,7 +6,7 @@ charged to the port that the frame came from.
 from libc.stdint cimport uint8_t, uint32_t
 
 from ..core.context cimport Context, charge, drop
-from ..core.frame cimport FRAME_FLOOD, FRAME_TAGGED, Burst, Frame
+from ..core.frame cimport FRAME_CUT, FRAME_FLOOD, FRAME_TAGGED, Burst, Frame
 from ..core.native cimport count
 from ..core.snapshot cimport OFFLOAD_CSUM, PORT_HAIRPIN, PORT_ISOLATED, PORT_UP, Bridge, Port
 from ..core.verdict cimport *
@@ -48,7 +48,7 @@ cdef inline uint8_t unicast(Context *ctx, const Port *source, const Port *port, 
 cdef inline bint exceeds_mtu(const Port *port, const Frame *frame) noexcept nogil:
     """Tags within are payload, but do not count: a full-sized frame passes with an 802.1ad tag and the customer's."""
     cdef uint32_t l3_off
-    if frame.l3_len <= port.mtu:
+    if frame.l3_len <= port.mtu or frame.flags & FRAME_CUT:
         return False
     if frame.needs & ~OFFLOAD_CSUM:
         return True                     # of a super-frame's segments it is known exactly

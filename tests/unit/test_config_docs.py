@@ -1,0 +1,57 @@
+"""docs/configuration.md has every key with its default, and no other; conf/vswitch.toml works, what is commented out too."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from msgspec import NODEFAULT
+from msgspec.structs import fields
+
+from vswitch.config.load import LISTS, SECTIONS, parse
+from vswitch.config.model import Storm
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/configuration.md").read_text()
+EXAMPLE = (ROOT / "conf/vswitch.toml").read_text()
+TABLES = {f"## [{name}]": table for name, table in SECTIONS.items()}
+TABLES |= {f"## [[{name}]]": table for name, table in LISTS.items()}
+# What a person reads as the default of a key that has none in the model.
+IN_WORDS = ("needed", "none", "root", "the device's own", "the device's own; a new tap's is 1500")
+ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", re.MULTILINE)
+
+
+def section(heading: str) -> str:
+    """The page's text below a heading, to the next of any depth."""
+    return PAGE.split(f"\n{heading}\n")[1].partition("\n#")[0]
+
+
+@pytest.mark.parametrize(("heading", "table"), TABLES.items(), ids=TABLES)
+def test_every_key_is_explained_with_its_default_and_no_other(heading: str, table: type) -> None:
+    rows = dict(ROW.findall(section(heading)))
+    assert list(rows) and set(rows) == {field.name for field in fields(table)}
+    for field in fields(table):
+        said = rows[field.name]
+        if field.default is NODEFAULT:
+            assert said == "needed", field.name
+        elif field.default is None:
+            assert said in IN_WORDS[1:] or said.isdecimal(), field.name
+        else:
+            assert said == f"`{json.dumps(field.default)}`", field.name
+
+
+def test_every_class_of_storm_is_explained() -> None:
+    assert re.findall(r"^\| `(\w+)` \|", section("### storm"), re.MULTILINE) == [field.name for field in fields(Storm)]
+
+
+def test_the_example_is_a_configuration() -> None:
+    config = parse(EXAMPLE, "vswitch.toml")
+    assert config.bridge and config.port and config.fdb
+
+
+def test_what_the_example_has_commented_out_works_too() -> None:
+    whole = re.sub(r"^# (?=\[\[|\w+ = )", "", EXAMPLE, flags=re.MULTILINE)
+    names = {port.name for port in parse(whole, "vswitch.toml").port}
+    assert names > {port.name for port in parse(EXAMPLE, "vswitch.toml").port}

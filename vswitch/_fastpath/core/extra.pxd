@@ -1,0 +1,67 @@
+"""Extra frames: what the switch makes itself, or has held back, and now sends through the pipeline.
+
+While a burst is under way, stages put such frames into the worker's ring of slots; when the burst has left, each becomes a
+burst of its own that enters the pipeline at its `entry` (worker.pyx). So nothing is ever sent from the middle of a stage,
+the books know of one origin at a time, and an answer to an answer is only the next in the ring. The ring is bounded: what
+finds it full is dropped by name, GENERATED_FULL. Belongs to one worker.
+
+    cdef uint8_t *data = extra_room(ctx)                    # FRAME_MAX bytes, a cleared virtio-net header before them
+    if data == NULL: ...
+    extra_add(ctx, length, SELF_PORT, ENTRY_OUTPUT, device) # or of what had been received: its port
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy, memset
+
+from .context cimport EXTRAS, Context, Extra
+from .counters cimport SELF_PORT
+from .frame cimport HEADROOM, SLOT, VNET_LEN, Burst, Entry, Frame, burst_add
+from .native cimport count, memory_allow
+from .packet cimport NO_DEVICE
+from .verdict cimport GENERATED_FULL
+
+cdef inline uint8_t *extra_room(Context *ctx) noexcept nogil:
+    """Where the next extra frame's Ethernet or IP header goes; NULL: the ring is full."""
+    cdef uint8_t *data = ctx.extra_memory + (ctx.extra_tail % EXTRAS) * SLOT + HEADROOM
+    if ctx.extra_tail - ctx.extra_head >= EXTRAS - 1:
+        return NULL
+    memory_allow(data - HEADROOM, SLOT)
+    memset(data - VNET_LEN, 0, VNET_LEN)
+    return data
+
+cdef inline Extra *extra_add(Context *ctx, uint32_t length, uint16_t origin, uint8_t entry, uint16_t device) noexcept nogil:
+    """The frame that was written to `extra_room` joins the ring. A frame of the switch's own counts as generated."""
+    cdef Extra *extra = &ctx.extras[ctx.extra_tail % EXTRAS]
+    ctx.extra_tail += 1
+    extra.length = length
+    extra.origin = origin
+    extra.entry = entry
+    extra.device = device
+    extra.mark = 0
+    extra.resume = 0
+    if origin == SELF_PORT:
+        count(&ctx.counters[SELF_PORT].generated, 1)
+    return extra
+
+cdef inline void extra_refused(Context *ctx) noexcept nogil:
+    """The ring was full: a frame of the switch's own, made and lost at once."""
+    count(&ctx.counters[SELF_PORT].generated, 1)
+    count(&ctx.counters[SELF_PORT].drops[<uint32_t>GENERATED_FULL], 1)
+
+cdef inline bint next_extra(Context *ctx, Burst *burst) noexcept nogil:
+    """Make the oldest extra frame the burst; false: there is none."""
+    cdef const Extra *extra
+    if ctx.extra_head == ctx.extra_tail:
+        return False
+    extra = &ctx.extras[ctx.extra_head % EXTRAS]
+    burst.port = &ctx.snapshot.self
+    if extra.origin < ctx.snapshot.n_ports:
+        burst.port = &ctx.snapshot.ports[extra.origin]
+    burst.n = 0
+    burst.bytes = 0
+    burst.entry = <Entry>extra.entry
+    burst_add(burst, ctx.extra_memory + (ctx.extra_head % EXTRAS) * SLOT + HEADROOM, extra.length)
+    burst.packets[0].in_dev = extra.device
+    burst.packets[0].mark = extra.mark
+    ctx.resume = extra.resume
+    ctx.extra_head += 1                 # the slot stays the burst's: the ring is full with one slot to spare
+    return True

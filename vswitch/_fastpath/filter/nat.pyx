@@ -1,0 +1,195 @@
+"""Choosing what a new connection is bound to (get_unique_tuple of the kernel). See nat.pxd for the whole.
+
+The address: the only one, the one of the range that source and destination hash to, or the network's with the host part kept.
+The port: the packet's own while it may stay and nobody has it; else from the range, without a range from the class that the
+kernel keeps ports in (below 512, below 1,024, above), beginning at a random place. ICMP's identifiers likewise.
+
+Unlike the kernel, source translation finds the last free port: after 128 attempts it goes through the whole range, and where
+that is full, through the next addresses'. A range found full is remembered for a second by its destination: meanwhile
+each new connection looks at the next 128 ports only, so that a stream of them costs microseconds each, and still
+comes by every port that was freed.
+
+Destination translation does its best in 128 attempts and leaves the rest to the source: a clash of reply tuples is resolved
+by whoever has more freedom.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from ..core.frame cimport Frame
+from ..core.ip cimport Ip
+from ..core.native cimport count, load16be, mix64, store16be
+from ..core.packet cimport NO_ENTRY, Packet, Tuple
+from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
+from .conntrack cimport (
+    CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry, ct_find,
+    ct_hash, ct_same,
+)
+from .entries cimport ct_confirm
+from .natrange cimport (
+    NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, PortRange, in_range,
+    map_address, port_in_range, ports_of, range_addresses, range_port,
+)
+from .rewrite cimport NAT_DST, NAT_SRC, NatManip
+from .rule cimport HOOK_POSTROUTING
+
+cdef enum:
+    ATTEMPTS = 128
+    ADDRESSES = 16                      # of a range that are looked through before a connection is refused
+
+
+cdef void nat_init(Nat *nat, uint64_t seed) noexcept nogil:
+    """seed: another one for every worker."""
+    memset(nat, 0, sizeof(Nat))
+    nat.random = seed
+
+cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule, uint32_t now_s) noexcept nogil:
+    """Bind the packet's unconfirmed connection as a rule says; 0 or NAT_EXHAUSTED. One that is bound already stays."""
+    cdef CtEntry *entry = &ct.entry[packet.ct]
+    cdef NatManip manip = <NatManip>rule.manip
+    cdef Tuple reply = entry.tuple[CT_REPLY_DIR]
+    if entry.use != CT_UNCONFIRMED or nat_done(entry, manip):
+        return 0
+    if not choose(ct, nat, &reply, rule, now_s):
+        count(&nat.exhausted, 1)
+        return NAT_EXHAUSTED
+    remember_choice(nat, packet.ct, rule)
+    bind(entry, &reply, manip)
+    return 0
+
+cdef uint8_t nat_setup_to(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule, const Ip *address,
+                          uint16_t device, uint32_t now_s) noexcept nogil:
+    """MASQUERADE and REDIRECT: nat_setup with the rule's ports and flags and this address.
+
+    device: the one that it is borrowed from (MASQUERADE), to which the connection is bound; NAT_NO_DEVICE: none.
+    """
+    cdef NatRange here = rule[0]
+    cdef CtEntry *entry = &ct.entry[packet.ct]
+    cdef bint bound = entry.use != CT_UNCONFIRMED or nat_done(entry, <NatManip>rule.manip)
+    cdef uint8_t reason
+    here.min_ip = address[0]
+    here.max_ip = address[0]
+    here.flags = (here.flags | NAT_MAP_IPS) & <uint8_t>~NAT_NETMAP
+    reason = nat_setup(ct, nat, packet, &here, now_s)
+    if not reason and not bound:
+        entry.masquerade_dev = device
+    return reason
+
+cdef void bind(CtEntry *entry, const Tuple *reply, NatManip manip) noexcept nogil:
+    if not ct_same(reply, &entry.tuple[CT_REPLY_DIR]):
+        entry.tuple[CT_REPLY_DIR] = reply[0]
+        entry.status |= IPS_SRC_NAT if manip == NAT_SRC else IPS_DST_NAT
+    nat_null(entry, manip)
+
+cdef void remember_choice(Nat *nat, uint32_t index, const NatRange *rule) noexcept nogil:
+    """Where a range of ports was given, a second choice must keep to it."""
+    cdef NatChoice *choice = &nat.choice[index % NAT_CHOICES]
+    if rule.manip != NAT_SRC:
+        return
+    choice.index = index
+    choice.min_port = rule.min_port if rule.flags & NAT_PROTO_SPECIFIED else 0
+    choice.max_port = rule.max_port if rule.flags & NAT_PROTO_SPECIFIED else 0
+
+
+# A second choice
+
+cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint32_t now_s) noexcept nogil:
+    """Another source port for an unconfirmed connection whose reply tuple turned out to be taken; 0 or why there is none."""
+    cdef CtEntry *entry = &ct.entry[packet.ct]
+    cdef const NatChoice *choice = &nat.choice[packet.ct % NAT_CHOICES]
+    cdef Tuple reply = entry.tuple[CT_REPLY_DIR]
+    cdef NatRange again
+    if packet.ct == NO_ENTRY or not entry.status & IPS_SRC_NAT_DONE:
+        return CONNTRACK_CLASH          # another has the original tuple; or NAT has no say in the connection
+    memset(&again, 0, sizeof(again))
+    again.manip = NAT_SRC
+    again.flags = NAT_PROTO_RANDOM
+    if entry.status & IPS_SRC_NAT:
+        if choice.index != packet.ct:
+            return CONNTRACK_CLASH      # forgotten: too many at once
+        again.min_port = choice.min_port
+        again.max_port = choice.max_port
+        again.flags |= NAT_PROTO_SPECIFIED if choice.max_port else 0
+    if not choose_port(ct, nat, &reply, &again, now_s):
+        count(&nat.exhausted, 1)
+        return NAT_EXHAUSTED
+    count(&nat.retried if entry.status & IPS_SRC_NAT else &nat.moved, 1)
+    bind(entry, &reply, NAT_SRC)
+    return 0
+
+cdef uint8_t nat_retry(Conntrack *ct, Nat *nat, Packet *packet, Frame *frame, uint32_t now_s) noexcept nogil:
+    """See nat_confirm: the connection clashed with another. What the packet was rewritten to is rewritten again."""
+    cdef uint8_t reason = nat_reallocate(ct, nat, packet, now_s)
+    if not reason:
+        reason = nat_rewrite(&ct.entry[packet.ct], packet, frame, HOOK_POSTROUTING)
+    return reason if reason else <uint8_t>ct_confirm(ct, packet, now_s)
+
+
+# The first choice
+
+cdef inline bint taken(Conntrack *ct, const Tuple *tuple, uint32_t now_s) noexcept nogil:
+    cdef uint64_t direction = 0
+    return ct_find(ct, tuple, ct_hash(ct, tuple), now_s, &direction) != NO_ENTRY
+
+cdef bint choose(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
+    """Change the reply tuple to one of the range that nobody has; false: there is none, for this source and destination."""
+    cdef Tuple mirror = reply[0]
+    cdef uint64_t n
+    if rule.manip == NAT_SRC and not rule.flags & NAT_RANDOM and in_range(reply, rule) and not taken(ct, reply, now_s):
+        return True
+    for n in range(min(range_addresses(rule), <uint64_t>ADDRESSES)):
+        reply[0] = mirror
+        map_address(reply, &mirror, rule, n)
+        if may_keep(ct, reply, rule, now_s) or choose_port(ct, nat, reply, rule, now_s) or rule.manip == NAT_DST:
+            return True
+    return False
+
+cdef inline bint may_keep(Conntrack *ct, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
+    """Whether the port can stay what it is."""
+    if rule.flags & NAT_RANDOM or (rule.flags & NAT_PROTO_SPECIFIED and not port_in_range(reply, rule)):
+        return False
+    return not taken(ct, reply, now_s)
+
+cdef bint choose_port(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
+    """A free port for the address that the reply tuple has by now."""
+    cdef PortRange ports = ports_of(reply, rule)
+    cdef NatRefusal *refusal
+    cdef uint32_t start = random_port(nat)
+    cdef uint64_t key
+    if not ports.size:
+        return not taken(ct, reply, now_s)
+    if rule.flags & NAT_PROTO_OFFSET:
+        start = <uint16_t>(load16be(range_port(reply, rule)) - rule.base_port)
+    if rule.manip == NAT_DST:
+        return scan(ct, reply, rule, ports, start, ATTEMPTS, now_s)
+    key = refusal_key(ct, reply, rule, ports)
+    refusal = &nat.refused[key % NAT_REFUSALS]
+    if refusal.key == key and refusal.since_s == now_s:
+        refusal.cursor += ATTEMPTS
+        return scan(ct, reply, rule, ports, refusal.cursor, ATTEMPTS, now_s)
+    if scan(ct, reply, rule, ports, start, ports.size, now_s):
+        return True
+    refusal.key = key
+    refusal.since_s = now_s
+    refusal.cursor = start
+    return False
+
+cdef inline uint32_t random_port(Nat *nat) noexcept nogil:
+    nat.random += 0x9e3779b97f4a7c15ULL
+    return <uint16_t>(mix64(nat.random, nat.random ^ 0xd6e8feb86659fd93ULL) >> 16)
+
+cdef inline uint64_t refusal_key(Conntrack *ct, const Tuple *reply, const NatRange *rule, PortRange ports) noexcept nogil:
+    """Of all that makes a port free or taken, but for the port itself."""
+    cdef Tuple all = reply[0]
+    range_port(&all, rule)[0] = 0
+    return ct_hash(ct, &all) ^ mix64(<uint64_t>ports.first << 32 | ports.size, 0x9e3779b97f4a7c15ULL)
+
+cdef bint scan(Conntrack *ct, Tuple *reply, const NatRange *rule, PortRange ports, uint32_t start, uint32_t attempts,
+               uint32_t now_s) noexcept nogil:
+    """Try so many ports of the range, beginning at its start-th and going round; the reply tuple keeps the last one."""
+    cdef uint16_t *port = range_port(reply, rule)
+    cdef uint32_t n
+    for n in range(min(attempts, ports.size)):
+        store16be(port, <uint16_t>(ports.first + (start + n) % ports.size))
+        if not taken(ct, reply, now_s):
+            return True
+    return False

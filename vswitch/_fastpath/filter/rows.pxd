@@ -1,0 +1,6 @@
+"""See rows.pyx."""
+from libc.stdint cimport uint32_t
+
+from .conntrack cimport CtAccount, CtEntry
+
+cdef object connection_row(uint32_t index, const CtEntry *entry, const CtAccount *account, uint32_t now_s)

@@ -1,0 +1,15 @@
+"""TCP's states as connection tracking has them (the kernel's enum tcp_conntrack)."""
+
+cdef enum:
+    TCP_NONE = 0
+    TCP_SYN_SENT = 1
+    TCP_SYN_RECV = 2
+    TCP_ESTABLISHED = 3
+    TCP_FIN_WAIT = 4
+    TCP_CLOSE_WAIT = 5
+    TCP_LAST_ACK = 6
+    TCP_TIME_WAIT = 7
+    TCP_CLOSE = 8
+    TCP_SYN_SENT2 = 9                   # both ends sent a SYN
+    TCP_INVALID = 10                    # no state: the packet does not belong here
+    TCP_IGNORE = 11                     # no state: let it pass, and see what the other end makes of it

@@ -1,0 +1,196 @@
+"""From networks, uplinks and routes to what the workers are told: devices of layer 3, and a table of routes for each router.
+
+Every name that a rule can call is a device: a bridge (all its VLANs that have no device of their own), a network, an uplink
+port. Ids come from the data plane's registry, so that neighbours and connections outlive a change around them.
+
+Zones of connection tracking: a router is a zone, by its number, for all its networks and uplinks; each VLAN of a bridge
+without a network is one of its own, from BRIDGE_ZONES on. There are blocks for BLOCKS bridges; further ones share.
+
+The switch's own MAC on a network is made of the machine's identity and the network's name, so that it survives a restart
+and no two hosts of one segment have the same. Pure but for that identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Mapping
+from functools import cache
+from ipaddress import IPv6Address, IPv6Interface, ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..views import DeviceKind, DeviceView, Interface, NetworkMode, RouteView, Service
+from .networks import interfaces, is_uplink, prefix, several
+
+if TYPE_CHECKING:
+    from ..config.model import Config, Network, Port
+
+BRIDGE_ZONES, BLOCKS, BLOCK = 0x8000, 8, 4096
+DEFAULT_MTU = 1500
+MODES = {"routed": NetworkMode.ROUTED, "isolated": NetworkMode.ISOLATED, "nat": NetworkMode.NAT}
+
+
+class Ids(Protocol):
+    """A registry of the data plane."""
+
+    def allocate(self, name: str) -> int: ...
+    def get(self, name: str) -> int | None: ...
+
+
+class Registries(Protocol):
+    """The data plane's, by what they number."""
+
+    bridge_ids: Ids
+    port_ids: Ids
+    device_ids: Ids
+    router_ids: Ids
+
+
+class Attached(Protocol):
+    """What is asked of a port's device."""
+
+    mtu: int
+    mac: str | None
+
+
+class Builder:
+    """Devices and routes of one configuration. `attached` are the open devices by port name."""
+
+    def __init__(self, config: Config, ids: Registries, attached: Mapping[str, Attached]) -> None:
+        self._config = config
+        self._bridges, self._ports, self._devices = ids.bridge_ids, ids.port_ids, ids.device_ids
+        self._attached = attached
+        self.routers = {name: ids.router_ids.allocate(name) for name in _routers(config)}
+
+    def devices(self, hooked: bool) -> Iterator[DeviceView]:
+        """All devices; `hooked`: there are rules, which bridged frames are to pass."""
+        networks = {network.name for network in self._config.network}
+        for bridge in self._config.bridge:
+            if bridge.name not in networks and (bridge.hooks and hooked):
+                yield self._name_only(bridge.name)
+        for network in self._config.network:
+            yield self._network(network, hooked)
+        for port in self._config.port:
+            if is_uplink(port):
+                yield self._uplink(port)
+
+    def _name_only(self, bridge: str) -> DeviceView:
+        number = self._bridges.get(bridge)
+        zone = BRIDGE_ZONES + number % BLOCKS * BLOCK
+        return DeviceView(self._devices.allocate(bridge), bridge, DeviceKind.NAME, number, hooks=True, zone=zone)
+
+    def _network(self, network: Network, hooked: bool) -> DeviceView:
+        bridge = self._config.find_bridge(network.bridge)
+        router = self.routers[network.router]
+        mac = network.mac or own_mac(network.name)
+        return DeviceView(
+            id=self._devices.allocate(network.name),
+            name=network.name,
+            kind=DeviceKind.NETWORK,
+            bridge=self._bridges.get(network.bridge),
+            vid=network.vlan or 0,
+            mode=MODES[network.mode],
+            services=services(network),
+            hooks=hooked and bridge.hooks,
+            zone=router,
+            router=router,
+            uplink=None if network.uplink is None else self._devices.allocate(network.uplink),
+            mtu=network.mtu or self._mtu(network),
+            mac=mac,
+            addresses=with_link_local(interfaces(network.address), mac),
+        )
+
+    def _mtu(self, network: Network) -> int:
+        """The least of the ports that a frame of the network may leave by."""
+        ports = [port.name for port in self._config.ports_of(network.bridge)]
+        return min((self._attached[name].mtu for name in ports if name in self._attached), default=DEFAULT_MTU)
+
+    def _uplink(self, port: Port) -> DeviceView:
+        """A netdev's own MAC is the switch's there; behind a tap the host has the device's, and the switch another."""
+        device = self._attached.get(port.name)
+        mac = (port.mac or (device.mac if device else None)) if port.kind == "netdev" else None
+        mac = mac or own_mac(port.name)
+        return DeviceView(
+            id=self._devices.allocate(port.name),
+            name=port.name,
+            kind=DeviceKind.UPLINK,
+            port=self._ports.get(port.name),
+            zone=self.routers[port.router],
+            router=self.routers[port.router],
+            mtu=device.mtu if device else port.mtu or DEFAULT_MTU,
+            mac=mac,
+            addresses=with_link_local(interfaces(port.address), mac),
+        )
+
+    def routes(self) -> tuple[tuple[RouteView, ...], ...]:
+        """The routes of each router, by its number: its own networks, its uplinks' gateways, and what [[route]] adds."""
+        tables: list[list[RouteView]] = [[] for _ in range(1 + max(self.routers.values()))]
+        for router, name, own, gateways in self._places():
+            device = self._devices.allocate(name)
+            tables[router] += [RouteView(str(i.network), device) for i in own]
+            tables[router] += [RouteView(_everywhere(gateway), device, gateway) for gateway in gateways]
+        for route in self._config.route:
+            router = self.routers[route.router]
+            device = self._device_towards(router, route.via)
+            if device is not None:
+                tables[router].append(RouteView(str(prefix(route.to)), device, route.via))
+        return tuple(map(tuple, tables))
+
+    def _places(self) -> Iterator[tuple[int, str, tuple[Interface, ...], tuple[str, ...]]]:
+        for network in self._config.network:
+            yield self.routers[network.router], network.name, interfaces(network.address), ()
+        for port in self._config.port:
+            if is_uplink(port):
+                yield self.routers[port.router], port.name, interfaces(port.address), several(port.gateway)
+
+    def _device_towards(self, router: int, via: str) -> int | None:
+        address = ip_address(via)
+        for at, name, own, _ in self._places():
+            if at == router and any(address in interface.network for interface in own):
+                return self._devices.allocate(name)
+        return None
+
+
+def _routers(config: Config) -> list[str]:
+    """The routers that anything belongs to; "main" is the first, and always there."""
+    names = ["main", *(n.router for n in config.network), *(p.router for p in config.port if is_uplink(p))]
+    return list(dict.fromkeys([*names, *(route.router for route in config.route)]))
+
+
+def _everywhere(gateway: str) -> str:
+    return "0.0.0.0/0" if ip_address(gateway).version == 4 else "::/0"
+
+
+def services(network: Network) -> Service:
+    """What the control side is to see of a network's packets."""
+    found = Service(0)
+    for service, settings in ((Service.DHCP, network.dhcp), (Service.DNS, network.dns), (Service.RA, network.ra)):
+        if settings is not None:
+            found |= service
+    return found
+
+
+def with_link_local(own: tuple[Interface, ...], mac: str) -> tuple[Interface, ...]:
+    """The addresses, and where there is an IPv6 one, the link-local one that goes with the MAC (RFC 4291, appendix A)."""
+    if not any(interface.version == 6 for interface in own):
+        return own
+    raw = bytes.fromhex(mac.replace(":", ""))
+    tail = bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]))
+    link_local = IPv6Interface((IPv6Address(b"\xfe\x80" + bytes(6) + tail), 64))
+    return own if link_local in own else (*own, link_local)
+
+
+def own_mac(name: str) -> str:
+    """The switch's MAC on a device: locally administered, the same after every start."""
+    digest = hashlib.blake2b(name.encode(), key=machine_id(), digest_size=5).digest()
+    return bytes((0x02, *digest)).hex(":")
+
+
+@cache
+def machine_id() -> bytes:
+    """What tells this machine from others (machine-id(5)), or its first NIC's address."""
+    try:
+        return Path("/etc/machine-id").read_bytes().strip()[:32] or uuid.getnode().to_bytes(6, "big")
+    except OSError:
+        return uuid.getnode().to_bytes(6, "big")
