@@ -30,10 +30,16 @@ class Clock:
         return self.now
 
 
-def server(store: object = None, clock: Clock | None = None, probe: object = None, **settings: object) -> DhcpServer:
-    """A server of 10.0.0.100 to .103, or as the settings say."""
+def server(
+    store: object = None,
+    clock: Clock | None = None,
+    probe: object = None,
+    gone: tuple[str, ...] = (),
+    **settings: object,
+) -> DhcpServer:
+    """A server of 10.0.0.100 to .103, or as the settings say; the ports that are `gone` are attached no more."""
     table = Dhcp(**{"range": RANGE, **settings})
-    return DhcpServer(table, SUBNET, store or MemoryStore(), clock or Clock(), probe)
+    return DhcpServer(table, SUBNET, store or MemoryStore(), clock or Clock(), probe, lambda port: port not in gone)
 
 
 def mac(number: int) -> str:

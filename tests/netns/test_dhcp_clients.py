@@ -19,7 +19,10 @@ from vswitch.l3.settings import Dhcp, Dns, Host, Ra, Route
 
 LIMIT_S = 20.0
 SETTINGS = Dhcp(
-    range=("10.0.0.100", "10.0.0.103"), domain="lab.example", mtu=1400, routes=(Route(to="10.9.0.0/16", via="10.0.0.9"),)
+    range=("10.0.0.100", "10.0.0.103"),
+    domain="lab.example",
+    mtu=1400,
+    routes=(Route(to="10.9.0.0/16", via="10.0.0.9"),),
 )
 FIRST = "10.0.0.100"
 
@@ -64,7 +67,8 @@ class Udhcpc:
         self.netns, self.device = net.guest(stem)
         argv = ["busybox", "udhcpc", "-f", "-i", self.device, "-s", str(script(net.lab, f"{stem}.sh", UDHCPC)),
                 "-t", "10", "-T", "1", "-A", "1", "-O", "staticroutes", "-O", "mtu", *words]
-        self.process: Running = net.lab.start(*argv, netns=self.netns, env={"NEWS": str(self._news), "PATH": "/sbin:/bin"})
+        env = {"NEWS": str(self._news), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        self.process: Running = net.lab.start(*argv, netns=self.netns, env=env)
 
     def heard(self, event: str, count: int = 1) -> str:
         """The news of the event, when it has come so many times."""
@@ -130,12 +134,13 @@ def test_addresses_in_use_are_passed_over(lab: Lab, net: Net):
         assert gateway.dhcp.messages["DECLINE"] == 1
 
 
-def dhclient(net: Net, netns: str, device: str, *words: str) -> list[str]:
-    lab = net.lab
-    lab.path("dhclient.conf").write_text(DHCLIENT_CONF)
+def dhclient(lab: Lab, device: str, *words: str) -> list[str]:
+    """The words that start, or with -r end, dhclient on a device, with its files in the lab."""
+    path = lab.path
+    path("dhclient.conf").write_text(DHCLIENT_CONF)
     hook = script(lab, "dhclient.sh", DHCLIENT)
-    return ["dhclient", "-4", "-v", *words, "-cf", str(lab.path("dhclient.conf")), "-lf", str(lab.path("dhclient.leases")),
-            "-pf", str(lab.path("dhclient.pid")), "-sf", str(hook), "-e", f"NEWS={lab.path('dhclient.news')}", device]
+    files = ["-cf", path("dhclient.conf"), "-lf", path("dhclient.leases"), "-pf", path("dhclient.pid"), "-sf", hook]
+    return ["dhclient", "-4", "-v", *words, *map(str, files), "-e", f"NEWS={path('dhclient.news')}", device]
 
 
 @pytest.mark.skipif(not shutil.which("dhclient"), reason="needs dhclient (Debian: isc-dhcp-client)")
@@ -143,17 +148,17 @@ def test_dhclient_takes_renews_and_releases(lab: Lab, net: Net):
     netns, device = net.guest("a")
     lab.path("dhclient.leases").touch()
     with Gateway(net, lab.path("leases"), SETTINGS) as gateway:
-        running = lab.start(*dhclient(net, netns, device, "-d"), netns=netns)
+        running = lab.start(*dhclient(lab, device, "-d"), netns=netns)
         news = wait_for(lambda: _news(lab.path("dhclient.news"), "BOUND", 1), LIMIT_S, "dhclient to be bound")
         assert news == f"BOUND ip={FIRST} router=10.0.0.1 dns=10.0.0.1 domain=lab.example"
         wait_for(lambda: _news(lab.path("dhclient.news"), "RENEW", 1), LIMIT_S, "dhclient to renew")
         (lease,) = gateway.call(gateway.dhcp.reports)
         assert (lease.address, lease.name, lease.state) == (FIRST, "isc", "bound")
         running.stop()
-        again = lab.start(*dhclient(net, netns, device, "-d"), netns=netns)  # it remembers: init-reboot
+        again = lab.start(*dhclient(lab, device, "-d"), netns=netns)  # it remembers: init-reboot
         wait_for(lambda: _news(lab.path("dhclient.news"), "REBOOT", 1), LIMIT_S, "dhclient to reboot")
         again.stop()
-        lab.run(*dhclient(net, netns, device, "-r"), netns=netns)
+        lab.run(*dhclient(lab, device, "-r"), netns=netns)
         wait_for(lambda: gateway.states() == {FIRST: "expired"}, LIMIT_S, "the release")
         assert not gateway.dhcp.messages["NAK"] and not gateway.dhcp.ignored
 
@@ -162,7 +167,8 @@ def test_hosts_configure_themselves(lab: Lab, net: Net):
     """The kernel takes address, route and MTU from an advertisement."""
     with Gateway(net, lab.path("leases"), SETTINGS, ra=Ra(interval_s=4)):
         netns, device = net.guest("a", ipv6=True)
-        wait_for(lambda: "inet6 fd00:5::" in lab.ip("-6", "address", "show", device, netns=netns), LIMIT_S, "an address")
+        address = ("-6", "address", "show", device)
+        wait_for(lambda: "inet6 fd00:5::" in lab.ip(*address, netns=netns), LIMIT_S, "an address of the prefix")
         routes = lab.ip("-6", "route", netns=netns)
         assert "default via fe80::1" in routes and "fd00:5::/64" in routes and "mtu 1400" in routes
 

@@ -164,9 +164,11 @@ async def test_reserved_client_is_known_without_a_lease():
 
 async def test_names_are_taken_once():
     dhcp = server(reservations=(Reservation(mac=mac(9), address="10.0.0.50", name="db"),))
-    for number, name in ((1, "web"), (2, "web"), (3, "db"), (4, "no good")):
+    for number, name in ((1, "web"), (2, "web"), (3, "db"), (4, "wpad")):
         await Client(dhcp, number, hostname=name).lease()
     assert [report.name for report in dhcp.reports()] == ["web", "", "", ""]
+    assert (await Client(dhcp, 4, hostname="no good").renew(FREE[3])).kind == "ack"
+    assert dhcp.reports()[3].name == ""
     leases = dhcp.leases
     assert str(leases.address_of("web")) == FIRST and str(leases.address_of("db")) == "10.0.0.50"
     await Client(dhcp, 1).release(FIRST)
@@ -252,8 +254,24 @@ async def test_an_identity_is_not_taken_over():
     assert (await Client(dhcp, 1, client_id=b"\xffone").renew(FIRST)).kind == "ack"
 
 
-async def test_a_guest_moves_to_another_port_within_its_budget():
-    dhcp = server(per_port=1)
+async def test_a_mac_is_not_taken_over():
+    """A forger gets an address of its own, which runs out by itself; so does a guest that has really moved."""
+    clock = Clock()
+    dhcp = server(clock=clock, lease_s=600)
+    await Client(dhcp, 1).lease()
+    moved = Client(dhcp, 1, "tap2")
+    assert (await moved.renew(FIRST)).kind == "nak"
+    assert await moved.lease() == FREE[1]
+    assert (await Client(dhcp, 1).renew(FIRST)).kind == "ack"
+    clock.now += 400
+    assert (await moved.renew(FREE[1])).kind == "ack"
+    clock.now += 400
+    assert states(dhcp) == {FIRST: "expired", FREE[1]: "bound"}
+    assert (await moved.renew(FREE[1])).kind == "ack"  # it keeps what it got
+
+
+async def test_a_guest_whose_port_is_gone_keeps_its_lease_within_the_budget():
+    dhcp = server(per_port=1, gone=("tap1",))
     await Client(dhcp, 1).lease()
     assert (await Client(dhcp, 1, "tap2").renew(FIRST)).kind == "ack"
     assert [report.port for report in dhcp.reports()] == ["tap2"]
@@ -345,4 +363,4 @@ async def test_probe_fails():
     dhcp = server(probe=probe)
     with pytest.raises(OSError):
         await Client(dhcp).send("discover")
-    assert states(dhcp) == {FIRST: "declined"}
+    assert states(dhcp) == {FIRST: "expired"}

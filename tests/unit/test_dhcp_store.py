@@ -80,7 +80,8 @@ def test_damaged_lines(path, damage, caplog):
     path.write_bytes(path.read_bytes() + damage)
     with caplog.at_level(logging.WARNING):
         assert set(map(str, LeaseFile(path).load())) == {"10.0.0.1", "10.0.0.2"}
-    assert [record.getMessage() for record in caplog.records] == [f"{path}: 1 damaged lines: their leases are forgotten"]
+    (record,) = caplog.records
+    assert record.getMessage() == f"{path}: 1 damaged lines: their leases are forgotten"
     caplog.clear()
     assert len(LeaseFile(path).load()) == 2 and not caplog.records  # mended
 

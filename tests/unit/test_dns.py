@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
+import uvloop
 from scapy.layers.dns import DNS, DNSQR, DNSRR, DNSRROPT
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
@@ -18,6 +19,7 @@ from vswitch.l3.dns.relay import Relay
 from vswitch.l3.dns.server import DnsServer
 from vswitch.l3.settings import Dns, Host
 
+LOOP_FACTORIES = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 LIMIT_S = 10.0
 OK, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
 NETWORKS = (IPv4Network("10.0.0.0/24"), IPv6Network("fd00:5::/64"))
@@ -25,10 +27,10 @@ HOSTS = (Host(name="printer", address="10.0.0.9"), Host(name="Printer", address=
 
 
 class Table:
-    """One lease."""
+    """One lease, of a guest that would like to be the printer too."""
 
     def address_of(self, name):
-        return IPv4Address("10.0.0.100") if name == "web" else None
+        return IPv4Address("10.0.0.100") if name in ("web", "printer") else None
 
     def name_of(self, address):
         return "web" if str(address) == "10.0.0.100" else None

@@ -15,7 +15,8 @@ from tests.dhcp_client import GATEWAY_MAC, Clock, mac
 from vswitch.l3.ra import Router, RouterAdvertiser
 from vswitch.l3.settings import Ra
 
-ROUTER = Router(GATEWAY_MAC, IPv6Address("fe80::1"), (IPv6Interface("fd00:5::1/64"), IPv6Interface("fd00:6::1/80")), 1400)
+PREFIXES = (IPv6Interface("fd00:5::1/64"), IPv6Interface("fd00:6::1/80"))
+ROUTER = Router(GATEWAY_MAC, IPv6Address("fe80::1"), PREFIXES, 1400)
 
 
 def advertiser(clock: Clock, **settings: object) -> RouterAdvertiser:

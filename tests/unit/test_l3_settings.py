@@ -19,7 +19,8 @@ def lines(problems) -> list[str]:
 
 
 def test_as_a_file_has_it():
-    table = {"range": ["10.0.0.100", "10.0.0.200"], "reservations": [{"mac": "52:54:00:00:00:01", "address": "10.0.0.9"}]}
+    entry = {"mac": "52:54:00:00:00:01", "address": "10.0.0.9"}
+    table = {"range": ["10.0.0.100", "10.0.0.200"], "reservations": [entry]}
     dhcp = msgspec.convert(table, Dhcp)
     assert dhcp.range == ("10.0.0.100", "10.0.0.200") and not lines(dhcp_problems(dhcp, NETWORK, "dhcp"))
     two = msgspec.convert({"range": [["10.0.0.2", "10.0.0.9"], ["10.0.0.20", "10.0.0.29"]]}, Dhcp)
@@ -66,7 +67,8 @@ def test_dhcp_needs_an_address():
 
 
 def test_dns_faults():
-    dns = Dns(servers=("x", "fe80::1%eth0"), hosts=(Host(name="a b", address="1"),), ttl_s=-1, per_client=0, domain="..")
+    hosts = (Host(name="a b", address="1"),)
+    dns = Dns(servers=("x", "fe80::1%eth0"), hosts=hosts, ttl_s=-1, per_client=0, domain="..")
     found = [problem.path for problem in dns_problems(dns, "dns")]
     assert found == ["dns.servers[0]", "dns.servers[1]", "dns.domain", "dns.hosts[0].name", "dns.hosts[0].address",
                      "dns.ttl_s", "dns.per_client"]

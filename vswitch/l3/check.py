@@ -84,7 +84,8 @@ def _reserved_address(entry: Reservation, network: IPv4Interface, path: str) -> 
     faults = list(_on_network(entry.address, network, path))
     yield from faults
     if not faults and not text.client_address(text.ipv4(entry.address), network):
-        yield Problem(path, "an address that a client can have: not the gateway's, nor the first or last", entry.address)
+        right = "an address that a client can have: not the gateway's, nor the network's first or last"
+        yield Problem(path, right, entry.address)
 
 
 def _on_network(address: str, network: IPv4Interface, path: str) -> Iterator[Problem]:

@@ -28,7 +28,6 @@ from .wire import Icmp6, Malformed, build_icmp6, mac_bytes, parse_icmp6, unicast
 SOLICITATION, ADVERTISEMENT = 133, 134
 ALL_NODES = IPv6Address("ff02::1")
 ALL_NODES_MAC = bytes.fromhex("333300000001")
-ALL_ROUTERS = IPv6Address("ff02::2")
 
 # RFC 4861, 10
 MIN_DELAY_BETWEEN_RAS_S = 3.0

@@ -6,9 +6,9 @@ declined, which is in quarantine because somebody answers there. A record that e
 address, but remembers whose it was.
 
 The budget: the clients behind one port hold at most `per_port` addresses, offered and bound together, and have as many
-in quarantine. A lease belongs to the port from which its client last spoke; it moves to another port, as a guest that
-migrates does, if that port's budget has room for it. So a port that asks for everything, in whatever names, gets its
-share. Reserved addresses are counted too, but given in any case: the administrator gave them.
+in quarantine. A lease belongs to the port from which its client last spoke; it moves to another port, when the server
+lets it, if that port's budget has room for it. So a port that asks for everything, in whatever names, gets its share.
+Reserved addresses are counted too, but given in any case: the administrator gave them.
 
 The table belongs to one thread. Times are passed in; what must outlive the process is put into the store.
 """

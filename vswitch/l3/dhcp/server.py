@@ -5,10 +5,9 @@
         ...send it out by the port that `frame` came in by
 
 It is the one server of its network and knows the port behind which a client sits, so it believes less than others do:
-`chaddr` must be the Ethernet source, an identity that another port's client holds now is not taken over by a new MAC,
-only the port of a lease releases or declines it, a port asks no more often than its meter lets it and gets no more
-than its budget (leases.py). Relayed messages are ignored, since no relay leads here. What is ignored is counted by
-reason in `ignored`, what is done and answered by kind in `messages`.
+`chaddr` must be the Ethernet source, nobody speaks for the client of another port (identity.py), a port asks no more
+often than its meter lets it and gets no more than its budget (leases.py). Relayed messages are ignored, since no relay
+leads here. What is ignored is counted by reason in `ignored`, what is done and answered by kind in `messages`.
 
 A fresh address is first looked for on the network: `probe` says whether anybody answers there. `handle` waits for
 that, and for the disk before a new lease is acknowledged; the state is right whenever it waits, so any number of
@@ -20,15 +19,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
 from .. import text
 from ..meter import Meter
 from ..report import LeaseReport
 from ..settings import Dhcp
-from ..wire import BROADCAST, Datagram, Malformed, build_udp, mac_bytes, mac_text, parse_udp, unicast
+from ..wire import BROADCAST, Datagram, Malformed, build_udp, mac_bytes, parse_udp, unicast
 from . import options
+from .identity import identify
 from .lease import Client, Lease
 from .leases import LeaseTable, NoAddress, Store
 from .message import BROADCAST_FLAG, CLIENT_PORT, NOWHERE, SERVER_PORT, Kind, Message, Option, build, parse
@@ -37,7 +37,6 @@ EVERYBODY = IPv4Address("255.255.255.255")
 MESSAGES_A_SECOND, MESSAGES_BURST = 20, 60  # of one port
 _PROBES = 4  # addresses found in use, one after another, before a client has to ask again
 _LEASE_MIN_S = 60
-_IDENTITY_MAX = 255
 _REQUEST, _REPLY = 1, 2
 
 Probe = Callable[[IPv4Address], Awaitable[bool]]
@@ -67,6 +66,7 @@ class DhcpServer:
         store: Store,
         clock: Callable[[], float] = time.time,
         probe: Probe | None = None,
+        attached: Callable[[str], bool] = lambda port: True,
     ) -> None:
         self.leases = LeaseTable(settings, subnet.address, store, clock())
         self.messages: Counter[str] = Counter()
@@ -74,10 +74,12 @@ class DhcpServer:
         self._settings = settings
         self._network = subnet.address
         self._mac = mac_bytes(subnet.mac)
+        self._mtu = max(subnet.mtu, 576)
         self._options = options.encode(settings, subnet.address, subnet.mtu, subnet.gateway)
         self._store = store
         self._clock = clock
         self._probe = probe
+        self._attached = attached
         self._probing: set[IPv4Address] = set()
         self._meter = Meter(MESSAGES_A_SECOND, MESSAGES_BURST)
         self._answers: dict[int, Callable[[Client, Message], Awaitable[Message | None]]] = {
@@ -92,7 +94,8 @@ class DhcpServer:
         """The answer to an untagged frame from a port. `checked`: the UDP checksum is known to be right, or partial."""
         try:
             request = self._accepted(frame, port, checked)
-            reply = await self._answers[request.kind](self._client(request, port), request)
+            client = identify(request, port, self.leases, self._attached)
+            reply = await self._answers[request.kind](client, request)
         except (Malformed, NoAddress, Ignored) as reason:
             self.ignored[str(reason)] += 1
             return []
@@ -128,20 +131,6 @@ class DhcpServer:
         ours = (EVERYBODY, self._network.ip, self._network.network.broadcast_address)
         return datagram.dport == SERVER_PORT and datagram.eth_dst in (BROADCAST, self._mac) and datagram.dst in ours
 
-    def _client(self, message: Message, port: str) -> Client:
-        """Who sent a message. A reservation's client is its MAC, whatever it calls itself."""
-        mac = mac_text(message.chaddr)
-        called = message.options.get(Option.CLIENT_ID, b"")
-        if len(called) > _IDENTITY_MAX:
-            raise Malformed("options")
-        client = Client(mac, mac, port, _host_name(message))
-        if not called or self.leases.reservation(mac):
-            return client
-        client = replace(client, identity=f"id:{called.hex()}")
-        lease = self.leases.find(client)
-        stranger = lease and lease.busy() and lease.mac != mac and lease.port != port
-        return replace(client, identity=f"{client.identity}@{mac}") if stranger else client
-
     def _for_another_server(self, message: Message) -> bool:
         return message.options.get(Option.SERVER, self._network.ip.packed) != self._network.ip.packed
 
@@ -162,16 +151,19 @@ class DhcpServer:
         if self._probe is None:
             return False
         self._probing.add(lease.address)
-        used = True  # if the probe fails
+        proved = used = False
         try:
             used = await self._probe(lease.address)
+            proved = True
         finally:
             self._probing.discard(lease.address)
             ours = self.leases.holder(lease.address) is lease and lease.state == "offered"
-            if used and ours:
-                self.leases.quarantine(lease, self._clock(), blame=False)
+            if ours and not proved:
+                self.leases.end(lease, self._clock())
         if not ours:
             raise Ignored("overtaken")
+        if used:
+            self.leases.quarantine(lease, self._clock(), blame=False)
         return used
 
     async def _request(self, client: Client, message: Message) -> Message:
@@ -256,14 +248,5 @@ class DhcpServer:
             eth_dst, dst = BROADCAST, EVERYBODY
         else:
             eth_dst, dst = request.chaddr, reply.ciaddr if reply.ciaddr != NOWHERE else reply.yiaddr
-        payload = build(reply, request.max_size)
+        payload = build(reply, min(request.max_size, self._mtu))
         return build_udp(Datagram(self._mac, eth_dst, self._network.ip, dst, SERVER_PORT, CLIENT_PORT, payload))
-
-
-def _host_name(message: Message) -> str:
-    """The name that a client gives itself, its first label, if it is one that a host can have."""
-    name = message.options.get(Option.HOST_NAME, b"").rstrip(b"\0")
-    try:
-        return text.host_name(name.decode("ascii").split(".")[0])
-    except ValueError:
-        return ""

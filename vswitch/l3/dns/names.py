@@ -7,7 +7,7 @@ never asked of others, for nobody else knows them, and nobody else needs to lear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Protocol
 
@@ -59,7 +59,7 @@ class Names:
         label = self._label(query)
         if label is None:
             return None
-        found = list(self._addresses(label))
+        found = self._addresses(label)
         if not found and label:
             return reply(query, Code.NO_NAME)
         records = [address_record(address, self._ttl_s) for address in found if _asked(query, address)]
@@ -72,15 +72,15 @@ class Names:
             return ""
         if self._domain and name.endswith("." + self._domain):
             return name.removesuffix("." + self._domain)
-        bare = name and "." not in name and (query.type in _ADDRESSES or any(self._addresses(name)))
+        bare = name and "." not in name and (query.type in _ADDRESSES or self._addresses(name))
         return name if bare else None
 
-    def _addresses(self, label: str) -> Iterator[Address]:
-        yield from self._hosts.get(label, ())
-        for table in self._tables:
-            address = table.address_of(label)
-            if address is not None:
-                yield address
+    def _addresses(self, label: str) -> list[Address]:
+        """The addresses of a host: the first who knows it is believed, the settings before any guest."""
+        if label in self._hosts:
+            return self._hosts[label]
+        found = (table.address_of(label) for table in self._tables)
+        return [address for address in found if address is not None][:1]
 
     def _pointer(self, query: Query, address: Address) -> bytes | None:
         name = self._by_address.get(address)
