@@ -9,12 +9,12 @@
 A packet of a known connection walks no rules: `half` finds what its like came to (path.pxd). A packet that a user's process
 has let pass (QUEUE) comes through here again, past the tables that it has been through (`Context.resume`).
 
-All return PENDING, DONE where somebody else has the packet now, or why it ends. Whoever ends a packet calls `abandon`.
+All return PENDING, DONE where somebody else has the packet now, or why it ends; `forget`, a stage, then sees to its connection.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.context cimport Context, end
-from ..core.frame cimport ENTRY_HOOKS, ENTRY_RECEIVE, FRAME_IP, Burst, Frame
+from ..core.frame cimport ENTRY_OUTPUT, FRAME_IP, Burst, Frame
 from ..core.packet cimport *
 from ..core.verdict cimport *
 from .binding cimport bind_connection
@@ -38,7 +38,7 @@ cdef inline void prerouting(Context *ctx, Burst *burst) noexcept nogil:
     cdef uint8_t verdict
     cdef Frame *frame
     ct_burst(ctx.ct)
-    if burst.entry > ENTRY_HOOKS:
+    if burst.entry >= ENTRY_OUTPUT:
         return
     for i in range(burst.n):
         frame = &burst.frames[i]
@@ -233,7 +233,9 @@ cdef inline uint8_t one_table(Context *ctx, const Ruleset *rules, Frame *frame, 
     return PENDING if verdict == VERDICT_ACCEPT else refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
 
 
-cdef inline void abandon(Context *ctx, Packet *packet) noexcept nogil:
-    """The packet ends here: the new connection that it would have begun never was."""
-    if packet.ct != NO_ENTRY:
-        ct_abandon(ctx.ct, packet)
+cdef inline void forget(Context *ctx, Burst *burst) noexcept nogil:
+    """Packets that ended here: the new connections that they would have begun never were."""
+    cdef uint32_t i
+    for i in range(burst.n):
+        if burst.frames[i].verdict and burst.frames[i].flags & FRAME_IP and burst.packets[i].ct != NO_ENTRY:
+            ct_abandon(ctx.ct, &burst.packets[i])
