@@ -1,4 +1,6 @@
-"""conntrack.pxd, entries.pyx, conntrack.pyx: what the table holds, whom it pushes out, and that many threads may use it."""
+"""conntrack.pxd, entries.pyx, conntrack.pyx: what the table holds, whom it pushes out, and that many threads may use
+it.
+"""
 
 from __future__ import annotations
 
