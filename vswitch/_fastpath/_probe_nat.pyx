@@ -168,7 +168,7 @@ cdef class Passage:
                 load16be(&self.packet.dport), bool(self.packet.flags & PACKET_CHANGED))
 
     def row(self):
-        return connection_row(self.packet.ct, self.entry(), self.now)
+        return connection_row(self.packet.ct, self.entry(), &self.table.view(self.worker).account[self.packet.ct], self.now)
 
     def done(self, manip):
         return bool(nat_done(self.entry(), manip))

@@ -12,19 +12,21 @@ comes by every port that was freed.
 Destination translation does its best in 128 attempts and leaves the rest to the source: a clash of reply tuples is resolved
 by whoever has more freedom.
 """
+from socket import AF_INET, AF_INET6, inet_pton
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ..core.frame cimport Frame
-from ..core.ip cimport Ip
-from ..core.native cimport count, load16be, mix64, store16be
+from ..core.ip cimport Ip, ip4_at, ip6_at
+from ..core.native cimport count, load16be, mix64, monotonic_ns, prefetch, store16be
 from ..core.packet cimport NO_ENTRY, Packet, Tuple
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
 from .conntrack cimport (
-    CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry, ct_find,
-    ct_hash, ct_same,
+    CT_CONFIRMED, CT_CONTROL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, ConnectionTable,
+    Conntrack, CtEntry, ct_find, ct_hash, ct_same,
 )
-from .entries cimport ct_confirm
+from .entries cimport KILL_ANY, ct_confirm, ct_kill
 from .natrange cimport (
     NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, PortRange, in_range,
     map_address, port_in_range, ports_of, range_addresses, range_port,
@@ -193,3 +195,28 @@ cdef bint scan(Conntrack *ct, Tuple *reply, const NatRange *rule, PortRange port
         if not taken(ct, reply, now_s):
             return True
     return False
+
+
+# The control side
+
+def masquerade_flush(ConnectionTable table, uint16_t device, str address=None):
+    """End the connections that borrowed this address of the device, which it has no more; None: all that borrowed one.
+
+    Returns how many. Raises OSError for what is no address."""
+    cdef Conntrack *ct = table.view(CT_CONTROL)
+    cdef uint32_t now = <uint32_t>(monotonic_ns() // 1000000000ULL), serial
+    cdef uint64_t index, ended = 0, end = ct.header.fresh
+    cdef Ip ip
+    cdef Ip *gone = NULL
+    if address is not None:
+        raw = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+        ip = ip6_at(raw) if len(raw) == 16 else ip4_at(raw)
+        gone = &ip
+    with table.lock, nogil:
+        for index in range(1, end):
+            prefetch(&ct.entry[index + 8].masquerade_dev)
+            serial = ct.entry[index].serial
+            if ct.entry[index].use == CT_CONFIRMED and nat_borrowed(&ct.entry[index], device, gone):
+                ended += ct_kill(ct, <uint32_t>index, serial, KILL_ANY, now)
+        count(&ct.counters.deleted, ended)
+    return ended
