@@ -44,7 +44,7 @@ cdef class ConnectionTable:
     Without `budget` a port may have half of the table: one VM alone cannot fill it. 0 sets no bound."""
 
     def __cinit__(self, uint64_t capacity, budget=None, str name="conntrack"):
-        cdef uint64_t buckets = 64
+        cdef uint64_t buckets = 8         # as many as an early drop looks at
         if not 0 < capacity < 1 << 30:
             raise ValueError(f"{capacity} connections: from 1 to 2^30 - 1 are possible")
         while buckets * 2 < capacity:
