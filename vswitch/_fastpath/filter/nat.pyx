@@ -37,6 +37,19 @@ from .rule cimport HOOK_POSTROUTING
 cdef enum:
     ATTEMPTS = 128
     ADDRESSES = 16                      # of a range that are looked through before a connection is refused
+    GROUP = 16
+    N_STEPS = 8
+
+# Primes above every range's size, so that steps of such a length come by all of its ports. Neighbours one after the other
+# would soon have to walk past long runs of taken ones.
+cdef uint32_t[N_STEPS] STEPS = [65537, 72931, 79999, 87211, 94399, 101929, 116881, 131071]
+
+cdef struct Walk:                       # through a range of ports, round and round
+    PortRange ports
+    uint16_t *port                      # where in the reply tuple
+    uint64_t at
+    uint32_t step
+    uint32_t left                       # ports to try at most
 
 
 cdef void nat_init(Nat *nat, uint64_t seed) noexcept nogil:
@@ -153,31 +166,41 @@ cdef inline bint may_keep(Conntrack *ct, Tuple *reply, const NatRange *rule, uin
 
 cdef bint choose_port(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
     """A free port for the address that the reply tuple has by now."""
-    cdef PortRange ports = ports_of(reply, rule)
-    cdef NatRefusal *refusal
-    cdef uint32_t start = random_port(nat)
-    cdef uint64_t key
-    if not ports.size:
+    cdef Walk walk
+    walk.ports = ports_of(reply, rule)
+    walk.port = range_port(reply, rule)
+    walk.at = random32(nat)
+    walk.step = STEPS[random32(nat) % N_STEPS]
+    walk.left = ATTEMPTS
+    if not walk.ports.size:
         return not taken(ct, reply, now_s)
     if rule.flags & NAT_PROTO_OFFSET:
-        start = <uint16_t>(load16be(range_port(reply, rule)) - rule.base_port)
+        walk.at = <uint16_t>(load16be(walk.port) - rule.base_port)
+        walk.step = 1
     if rule.manip == NAT_DST:
-        return scan(ct, reply, rule, ports, start, ATTEMPTS, now_s)
-    key = refusal_key(ct, reply, rule, ports)
-    refusal = &nat.refused[key % NAT_REFUSALS]
+        return search(ct, reply, &walk, now_s)
+    return search_all(ct, nat, reply, rule, &walk, now_s)
+
+cdef bint search_all(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, Walk *walk, uint32_t now_s) noexcept nogil:
+    """All of the range; if it was full a moment ago, the next few ports only."""
+    cdef uint64_t key = refusal_key(ct, reply, rule, walk.ports)
+    cdef NatRefusal *refusal = &nat.refused[key % NAT_REFUSALS]
     if refusal.key == key and refusal.since_s == now_s:
+        walk.at = refusal.cursor
+        walk.step = 1
         refusal.cursor += ATTEMPTS
-        return scan(ct, reply, rule, ports, refusal.cursor, ATTEMPTS, now_s)
-    if scan(ct, reply, rule, ports, start, ports.size, now_s):
+        return search(ct, reply, walk, now_s)
+    walk.left = walk.ports.size
+    if search(ct, reply, walk, now_s):
         return True
     refusal.key = key
     refusal.since_s = now_s
-    refusal.cursor = start
+    refusal.cursor = <uint32_t>walk.at
     return False
 
-cdef inline uint32_t random_port(Nat *nat) noexcept nogil:
+cdef inline uint32_t random32(Nat *nat) noexcept nogil:
     nat.random += 0x9e3779b97f4a7c15ULL
-    return <uint16_t>(mix64(nat.random, nat.random ^ 0xd6e8feb86659fd93ULL) >> 16)
+    return <uint32_t>(mix64(nat.random, nat.random ^ 0xd6e8feb86659fd93ULL) >> 16)
 
 cdef inline uint64_t refusal_key(Conntrack *ct, const Tuple *reply, const NatRange *rule, PortRange ports) noexcept nogil:
     """Of all that makes a port free or taken, but for the port itself."""
@@ -185,15 +208,35 @@ cdef inline uint64_t refusal_key(Conntrack *ct, const Tuple *reply, const NatRan
     range_port(&all, rule)[0] = 0
     return ct_hash(ct, &all) ^ mix64(<uint64_t>ports.first << 32 | ports.size, 0x9e3779b97f4a7c15ULL)
 
-cdef bint scan(Conntrack *ct, Tuple *reply, const NatRange *rule, PortRange ports, uint32_t start, uint32_t attempts,
-               uint32_t now_s) noexcept nogil:
-    """Try so many ports of the range, beginning at its start-th and going round; the reply tuple keeps the last one."""
-    cdef uint16_t *port = range_port(reply, rule)
-    cdef uint32_t n
-    for n in range(min(attempts, ports.size)):
-        store16be(port, <uint16_t>(ports.first + (start + n) % ports.size))
-        if not taken(ct, reply, now_s):
-            return True
+cdef inline void step(Walk *walk) noexcept nogil:
+    store16be(walk.port, <uint16_t>(walk.ports.first + walk.at % walk.ports.size))
+    walk.at += walk.step
+
+cdef bint search(Conntrack *ct, Tuple *reply, Walk *walk, uint32_t now_s) noexcept nogil:
+    """Try walk.left ports of the range, or all; the reply tuple keeps the last one.
+
+    The first one alone, for mostly it is free; then by groups, whose places in the index and then the entries there are
+    brought near together: one after the other each port would wait for memory twice.
+    """
+    cdef Tuple group[GROUP]
+    cdef uint64_t hash[GROUP]
+    cdef uint64_t direction = 0
+    cdef uint32_t n, size = 1, left = min(walk.left, walk.ports.size)
+    while left:
+        for n in range(size):
+            step(walk)
+            group[n] = reply[0]
+            hash[n] = ct_hash(ct, reply)
+            ct_prefetch(ct, hash[n])
+        if size > 1:
+            for n in range(size):
+                ct_candidate(ct, hash[n])
+        for n in range(size):
+            if ct_find(ct, &group[n], hash[n], now_s, &direction) == NO_ENTRY:
+                reply[0] = group[n]
+                return True
+        left -= size
+        size = min(left, <uint32_t>GROUP)
     return False
 
 
