@@ -1,7 +1,7 @@
 """Packets for connection tracking, and the table that they pass: what tests/fastpath/test_conntrack_*.py share.
 
-A TCP segment is written "> SA 500 101 len=10 win=4096": direction, flags, sequence number, acknowledgement; the rest may
-be left out.
+A TCP segment is written "> SA 500 101 len=10 win=4096": direction, flags, sequence number, acknowledgement; the rest
+may be left out.
 """
 
 from __future__ import annotations

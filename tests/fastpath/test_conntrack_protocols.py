@@ -1,4 +1,5 @@
-"""udp.pxd, icmp.pxd, track.pxd: what is no TCP, ICMP errors good and rubbish, zones, and packets that are not tracked."""
+"""udp.pxd, icmp.pxd, track.pxd: what is no TCP, ICMP errors good and rubbish, zones, and packets that are not tracked.
+"""
 
 from __future__ import annotations
 

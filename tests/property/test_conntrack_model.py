@@ -1,8 +1,8 @@
 """The connection table in any order of events, against a plain dict.
 
-Flows of UDP ask, answer, are dropped by a rule, expire, are deleted and flushed; time passes; sweeps run or do not; ports
-have budgets. After every step the two agree on every connection: its state as its packets see it, whether it is assured,
-how long it is kept; and the table has lost no entry.
+Flows of UDP ask, answer, are dropped by a rule, expire, are deleted and flushed; time passes; sweeps run or do not;
+ports have budgets. After every step the two agree on every connection: its state as its packets see it, whether it is
+assured, how long it is kept; and the table has lost no entry.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Test doors onto connection tracking: packets as bytes in, state out, at a time of the caller's choice. Not in the wheel.
+"""Test doors onto connection tracking: packets as bytes in, state out, at a time of the caller's choice. Not in the
+wheel.
 
 `dissect_bytes` is a small stand-in for the switch's own dissection: it believes what it is given, apart from lengths.
 """
@@ -10,11 +11,12 @@ from .core.ip cimport (
 )
 from .core.native cimport load16, load16be, store16be
 from .core.packet cimport CT_NEW, CT_REPLY, CT_UNTRACKED, NO_ENTRY, PACKET_SHORT, Packet, Tuple
+from .filter.confirm cimport ct_abandon, ct_confirm
 from .filter.conntrack cimport (
     CT_CONFIRMED, CT_FREE, CT_STORE, CT_VIEWS, ConnectionTable, Conntrack, CtEntry, ct_candidate, ct_find, ct_hash,
     ct_prefetch, ct_tuple_to,
 )
-from .filter.entries cimport ct_abandon, ct_confirm, ct_delete
+from .filter.entries cimport ct_delete
 from .filter.icmp cimport ct_invert
 from .filter.rows cimport connection_row
 from .filter.track cimport ct_burst, ct_track

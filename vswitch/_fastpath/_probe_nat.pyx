@@ -18,7 +18,7 @@ from .core.packet cimport CT_REPLY, PACKET_CHANGED, Packet
 from .core.snapshot cimport OFFLOAD_CSUM
 from .core.verdict cimport NAT_EXHAUSTED
 from .filter.conntrack cimport ConnectionTable, Conntrack, CtEntry, ct_hash
-from .filter.entries cimport ct_abandon
+from .filter.confirm cimport ct_abandon
 from .filter.nat cimport (
     NAT_NO_DEVICE, Nat, nat_borrowed, nat_confirm, nat_done, nat_init, nat_null, nat_rewrite, nat_setup, nat_setup_to, nat_strayed,
 )
@@ -208,13 +208,28 @@ cdef class Passage:
         self.entry().tuple[1] = other.entry().tuple[1]
 
     def repeat(self, int hook, uint64_t times):
-        """nat_rewrite so many times on end: what it costs is the caller's to measure."""
+        """nat_rewrite of so many bursts of 32 copies of the frame: what it costs is the caller's to measure."""
         cdef uint64_t n
-        cdef int reason = 0
+        cdef int at, reason = 0
         cdef CtEntry *entry = self.entry()
+        cdef Packet packets[32]
+        cdef Frame frames[32]
+        cdef uint32_t size = VNET_LEN + self.lies.len
+        cdef uint8_t *copies = <uint8_t *>malloc(32 * size)
+        if copies == NULL:
+            raise MemoryError
+        for at in range(32):
+            memcpy(copies + at * size, self.block, size)
+            packets[at] = self.packet
+            frames[at] = self.lies
+            frames[at].data = copies + at * size + VNET_LEN
+            packets[at].l3 = frames[at].data + (self.packet.l3 - self.lies.data)
+            packets[at].l4 = frames[at].data + (self.packet.l4 - self.lies.data)
         with nogil:
             for n in range(times):
-                reason |= nat_rewrite(entry, &self.packet, &self.lies, hook)
+                for at in range(32):
+                    reason |= nat_rewrite(entry, &packets[at], &frames[at], hook)
+        free(copies)
         return reason
 
 

@@ -1,19 +1,21 @@
 """Connection tracking: the table, its entries and their layout, and finding a connection by either of its tuples.
 
-An entry holds both directions of a connection as tuples; NAT shows in the reply tuple being no mere mirror of the original.
-An index of cache-line buckets, 8 slots of (tag 32 | entry index 31 | direction 1), holds each connection twice, by the hash
-of either tuple. A tuple has two buckets, both from one keyed hash. 192 bytes an entry, three cache lines, and 32 of index; where
-packets are counted (`acct`), 32 more in an array of their own: 224 or 256 bytes a connection.
+An entry holds both directions of a connection as tuples; NAT shows in the reply tuple being no mere mirror of the
+original. An index of cache-line buckets, 8 slots of (tag 32 | entry index 31 | direction 1), holds each connection
+twice, by the hash of either tuple. A tuple has two buckets, both from one keyed hash. 192 bytes an entry, three cache
+lines, and 32 of index; where packets are counted (`acct`), 32 more in an array of their own: 224 or 256 bytes a
+connection.
 
-`Conntrack` is one worker's view of the table: pointers that all views share, and what is the worker's own (counters, a store
-of free entries, the unconfirmed entries of its burst). A new connection's entry stays out of the index, and private to its
-worker, until the packet has passed all rules (entries.pxd).
+`Conntrack` is one worker's view of the table: pointers that all views share, and what is the worker's own (counters, a
+store of free entries, the unconfirmed entries of its burst). A new connection's entry stays out of the index, and
+private to its worker, until the packet has passed all rules (confirm.pxd).
 
-Writer rule: what an entry says of a connection changes under its striped lock, held for a few instructions and never two at
-once. Readers of the index take no lock: a slot counts only once the entry's tuple was compared under the entry's lock. Slots
-are filled by compare-and-swap, under the striped locks of both tuples so that a tuple cannot enter twice, and emptied by
-whoever made the entry DYING. Stripes before entries, lower stripe first. The locks lie outside the arena, so that a killed
-process leaves none held. Entry memory is never unmapped: a stale index is harmless, but may be another connection by now.
+Writer rule: what an entry says of a connection changes under its striped lock, held for a few instructions and never
+two at once. Readers of the index take no lock: a slot counts only once the entry's tuple was compared under the
+entry's lock. Slots are filled by compare-and-swap, under the striped locks of both tuples so that a tuple cannot enter
+twice, and emptied by whoever made the entry DYING. Stripes before entries, lower stripe first. The locks lie outside
+the arena, so that a killed process leaves none held. Entry memory is never unmapped: a stale index is harmless, but
+may be another connection by now.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 

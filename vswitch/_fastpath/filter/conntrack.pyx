@@ -1,7 +1,7 @@
 """The Python face of connection tracking: list, delete, flush, sweep, limits, timeouts, counters, events.
 
-See conntrack.pxd for the table itself. Listing and sweeping go in pieces, so that no caller holds up the daemon for long;
-workers go on meanwhile. A listing may miss what comes and show what goes while it runs, as the kernel's does.
+See conntrack.pxd for the table itself. Listing and sweeping go in pieces, so that no caller holds up the daemon for
+long; workers go on meanwhile. A listing may miss what comes and show what goes while it runs, as the kernel's does.
 """
 import os
 import threading

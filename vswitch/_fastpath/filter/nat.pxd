@@ -25,10 +25,10 @@ from ..core.frame cimport Frame
 from ..core.ip cimport Ip, ip_equal
 from ..core.packet cimport CT_RELATED, CT_REPLY, Packet
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_MALFORMED
+from .confirm cimport ct_confirm
 from .conntrack cimport (
     CT_ORIGINAL, CT_REPLY_DIR, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry,
 )
-from .entries cimport ct_confirm
 from .natrange cimport NatRange
 from .quote cimport quote_rewrite
 from .rewrite cimport NAT_DST, NAT_SRC, NatEnd, NatManip, nat_inverse, rewrite_packet, still_same

@@ -22,11 +22,12 @@ from ..core.ip cimport Ip, ip4_at, ip6_at
 from ..core.native cimport count, load16be, mix64, monotonic_ns, prefetch, store16be
 from ..core.packet cimport NO_ENTRY, Packet, Tuple
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
+from .confirm cimport ct_confirm
 from .conntrack cimport (
     CT_CONFIRMED, CT_CONTROL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, ConnectionTable,
     Conntrack, CtEntry, ct_find, ct_hash, ct_same,
 )
-from .entries cimport KILL_ANY, ct_confirm, ct_kill
+from .entries cimport KILL_ANY, ct_kill
 from .natrange cimport (
     NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, PortRange, in_range,
     map_address, port_in_range, ports_of, range_addresses, range_port,

@@ -1,9 +1,10 @@
-"""Connection tracking of TCP: what state a segment leads to, whether it belongs to its connection, how long that is kept.
+"""Connection tracking of TCP: what state a segment leads to, whether it belongs to its connection, how long that is
+kept.
 
-The table of transitions is the kernel's (nf_conntrack_proto_tcp.c of Linux 6), and so is what surrounds it: a segment may
-be IGNOREd, that is, passed without being believed, when the two ends may be in agreement and we are not. Their next
-segments tell: a SYN/ACK for an ignored SYN makes us follow, a RST ends the connection, a challenge ACK (RFC 5961) changes
-nothing.
+The table of transitions is the kernel's (nf_conntrack_proto_tcp.c of Linux 6), and so is what surrounds it: a segment
+may be IGNOREd, that is, passed without being believed, when the two ends may be in agreement and we are not. Their
+next segments tell: a SYN/ACK for an ignored SYN makes us follow, a RST ends the connection, a challenge ACK (RFC 5961)
+changes nothing.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 

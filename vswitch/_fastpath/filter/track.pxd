@@ -1,10 +1,12 @@
-"""The stage that gives every packet its connection: Packet.ct, the entry, and Packet.ct_info, what iptables calls ctstate.
+"""The stage that gives every packet its connection: Packet.ct, the entry, and Packet.ct_info, what iptables calls
+ctstate.
 
-A packet of a known connection is dealt with here, inline: found by its tuple, judged by its protocol, counted, its time
-renewed, all under one hold of the entry's lock. New connections and ICMP errors are rarer: track.pyx.
+A packet of a known connection is dealt with here, inline: found by its tuple, judged by its protocol, counted, its
+time renewed, all under one hold of the entry's lock. New connections and ICMP errors are rarer: track.pyx.
 
-INVALID and UNTRACKED packets have no entry. A connection that a packet ends (a refused SYN, a SYN that reopens) is made to
-expire at once and not deleted, since that packet, and others of the burst, still need its addresses: the sweep takes it.
+INVALID and UNTRACKED packets have no entry. A connection that a packet ends (a refused SYN, a SYN that reopens) is
+made to expire at once and not deleted, since that packet, and others of the burst, still need its addresses: the sweep
+takes it.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 

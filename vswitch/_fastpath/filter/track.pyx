@@ -1,7 +1,7 @@
 """The rarer half of tracking: packets that begin a connection, and ICMP errors that speak of one. See track.pxd.
 
-An ICMP error quotes the packet that it is about. It is RELATED if that packet's connection is known and the error goes to
-the end that sent it; whatever quotes rubbish is INVALID.
+An ICMP error quotes the packet that it is about. It is RELATED if that packet's connection is known and the error goes
+to the end that sent it; whatever quotes rubbish is INVALID.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -11,10 +11,9 @@ from ..core.ip cimport (
 )
 from ..core.native cimport load16, load16be, prefetch, spin_lock, spin_unlock
 from ..core.packet cimport CT_RELATED, CT_REPLY, NO_ENTRY, Packet, Tuple
-from .conntrack cimport (
-    CT_ORIGINAL, CT_REPLY_DIR, Conntrack, CtEntry, ct_find_locked, ct_first, ct_hash, ct_lock,
-)
-from .entries cimport ct_abandon, ct_join, ct_take
+from .confirm cimport ct_abandon, ct_join
+from .conntrack cimport CT_ORIGINAL, CT_REPLY_DIR, Conntrack, ct_find_locked, ct_first, ct_hash, ct_lock
+from .entries cimport ct_take
 from .icmp cimport ct_invert, icmp_asks, icmpv6_asks
 from .states cimport TCP_INVALID, TCP_NONE, TCP_SYN_SENT
 from .tcp cimport TRACK_INVALID, segment_kind, tcp_transitions

@@ -1,4 +1,5 @@
-"""Whether a TCP segment lies within what its sender may send and acknowledge (van Rooij, "Real stateful TCP packet filtering").
+"""Whether a TCP segment lies within what its sender may send and acknowledge (van Rooij, "Real stateful TCP packet
+filtering").
 
 For each direction an entry keeps the highest sequence number sent (`end`), the highest that the other end allows
 (`maxend`), the largest window it announced (`maxwin`) and the highest acknowledgement (`maxack`). A segment is good if
