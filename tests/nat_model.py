@@ -1,6 +1,7 @@
 """Frames for the tests of NAT, and what they should look like behind it: scapy computes every checksum anew.
 
-A test says what a client sends and what the server must see; `Nat` takes the frame through the two hooks as the switch does.
+A test says what a client sends and what the server must see; `Nat` takes the frame through the two hooks as the
+switch does.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6Time
 from scapy.packet import Packet, Raw
 
 from tests.gso_model import payload
-from tests.nat_model import CLIENT, CLIENT6, DST, ETHER, PUBLIC, PUBLIC6, SERVER, SERVER6, SRC, Nat, checksums_hold, rule
+from tests.nat_model import (
+    CLIENT, CLIENT6, DST, ETHER, PUBLIC, PUBLIC6, SERVER, SERVER6, SRC, Nat, checksums_hold, rule,
+)  # fmt: skip
 
 ROUTER, ROUTER6 = "203.0.113.254", "2001:db8:5::fe"
 INSIDE, INSIDE6 = "10.0.0.1", "fd00::1"
@@ -29,7 +31,7 @@ def error(src: str, dst: str, kind: Packet, quoted: bytes) -> bytes:
 @pytest.mark.parametrize("cut", [28, 36, 40, 48, None], ids=lambda cut: f"cut={cut}")
 @pytest.mark.parametrize("l4", LAYERS, ids=["TCP", "UDP", "ICMP"])
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: str(kind.type))
-def test_an_error_about_a_client_s_packet_comes_back_as_if_about_the_original(kind: Packet, l4: Packet, cut: int | None) -> None:
+def test_an_error_comes_back_as_if_about_the_original(kind: Packet, l4: Packet, cut: int | None) -> None:
     nat = Nat(snat=SNAT)
     sent = bytes(ETHER / IP(src=CLIENT, dst=SERVER, id=9) / l4 / DATA)
     seen = nat.through(sent)
@@ -52,7 +54,10 @@ def test_the_same_for_ipv6(kind: Packet, l4: Packet) -> None:
 
 @pytest.mark.parametrize(
     ("dnat", "ip", "client", "public", "inside", "hidden", "kind"),
-    [(DNAT, IP, SERVER, PUBLIC, CLIENT, INSIDE, ERRORS[0]), (DNAT6, IPv6, SERVER6, PUBLIC6, CLIENT6, INSIDE6, ERRORS6[0])],
+    [
+        (DNAT, IP, SERVER, PUBLIC, CLIENT, INSIDE, ERRORS[0]),
+        (DNAT6, IPv6, SERVER6, PUBLIC6, CLIENT6, INSIDE6, ERRORS6[0]),
+    ],
     ids=["IPv4", "IPv6"],
 )
 def test_an_error_from_inside_seems_to_come_from_the_public_address(
@@ -87,7 +92,8 @@ def test_a_udp_checksum_of_zero_is_left_alone_in_quotes_too() -> None:
     nat = Nat(snat=SNAT)
     sent = bytes(ETHER / IP(src=CLIENT, dst=SERVER) / UDP(sport=9, dport=53, chksum=0) / DATA)
     seen = nat.through(sent)
-    assert nat.through(error(ROUTER, PUBLIC, ICMP(type=11), seen[14:])) == error(ROUTER, CLIENT, ICMP(type=11), sent[14:])
+    come = nat.through(error(ROUTER, PUBLIC, ICMP(type=11), seen[14:]))
+    assert come == error(ROUTER, CLIENT, ICMP(type=11), sent[14:])
 
 
 def test_behind_extension_headers() -> None:

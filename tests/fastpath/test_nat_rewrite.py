@@ -1,4 +1,4 @@
-"""What NAT writes into packets: description, packet in, rules, packet out; scapy computes what the checksums must be."""
+"""What NAT writes into packets: description, rules, packet in, packet out; scapy computes what checksums must be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scapy.packet import Packet, Raw
 
 from tests.gso_model import SuperFrame, payload, super_frame, vnet
 from tests.nat_model import (
-    CLIENT, CLIENT6, DST, ETHER, POSTROUTING, PREROUTING, PUBLIC, PUBLIC6, SERVER, SERVER6, SRC, Nat, checksums_hold,
+    CLIENT, CLIENT6, DST, ETHER, POSTROUTING, PUBLIC, PUBLIC6, SERVER, SERVER6, SRC, Nat, checksums_hold,
     partial_holds, rule, udp,
 )  # fmt: skip
 
@@ -28,34 +28,69 @@ def tcp(sport: int, dport: int, flags: str = "S") -> TCP:
 
 CASES = [
     ("TCP, source", SNAT, None, OUT / tcp(1234, 80), IP(src=PUBLIC, dst=SERVER, id=7, ttl=63) / tcp(5000, 80)),
-    ("UDP, source", SNAT, None, OUT / UDP(sport=9, dport=53), IP(src=PUBLIC, dst=SERVER, id=7, ttl=63) / UDP(sport=5000, dport=53)),
+    ("UDP, source", SNAT, None,
+     OUT / UDP(sport=9, dport=53),
+     IP(src=PUBLIC, dst=SERVER, id=7, ttl=63) / UDP(sport=5000, dport=53)),
     ("TCP over IPv6, source", SNAT6, None, OUT6 / tcp(1234, 80), IPv6(src=PUBLIC6, dst=SERVER6) / tcp(5000, 80)),
-    ("UDP over IPv6, source", SNAT6, None, OUT6 / UDP(sport=9, dport=53), IPv6(src=PUBLIC6, dst=SERVER6) / UDP(sport=5000, dport=53)),
-    ("TCP, destination", None, DNAT, IP(src=SERVER, dst=PUBLIC) / tcp(99, 80), IP(src=SERVER, dst=CLIENT) / tcp(99, 8080)),
-    ("TCP over IPv6, destination", None, DNAT6, IPv6(src=SERVER6, dst=PUBLIC6) / tcp(99, 80), IPv6(src=SERVER6, dst=CLIENT6) / tcp(99, 8080)),
-    ("hairpin: both ends", SNAT, DNAT, IP(src="10.0.0.3", dst="203.0.113.1") / tcp(99, 80), IP(src=PUBLIC, dst=CLIENT) / tcp(5000, 8080)),
+    ("UDP over IPv6, source", SNAT6, None,
+     OUT6 / UDP(sport=9, dport=53),
+     IPv6(src=PUBLIC6, dst=SERVER6) / UDP(sport=5000, dport=53)),
+    ("TCP, destination", None, DNAT,
+     IP(src=SERVER, dst=PUBLIC) / tcp(99, 80),
+     IP(src=SERVER, dst=CLIENT) / tcp(99, 8080)),
+    ("TCP over IPv6, destination", None, DNAT6,
+     IPv6(src=SERVER6, dst=PUBLIC6) / tcp(99, 80),
+     IPv6(src=SERVER6, dst=CLIENT6) / tcp(99, 8080)),
+    ("hairpin: both ends", SNAT, DNAT,
+     IP(src="10.0.0.3", dst="203.0.113.1") / tcp(99, 80),
+     IP(src=PUBLIC, dst=CLIENT) / tcp(5000, 8080)),
     ("echo", SNAT, None, OUT / ICMP(id=77, seq=3), IP(src=PUBLIC, dst=SERVER, id=7, ttl=63) / ICMP(id=5000, seq=3)),
-    ("echo over IPv6", SNAT6, None, OUT6 / ICMPv6EchoRequest(id=77, seq=3), IPv6(src=PUBLIC6, dst=SERVER6) / ICMPv6EchoRequest(id=5000, seq=3)),
-    ("a protocol without ports", SNAT, None, IP(src=CLIENT, dst=SERVER, proto=47), IP(src=PUBLIC, dst=SERVER, proto=47)),
-    ("options in the IP header", SNAT, None, IP(src=CLIENT, dst=SERVER, options=b"\x01\x01\x01\x00") / tcp(9, 80), IP(src=PUBLIC, dst=SERVER, options=b"\x01\x01\x01\x00") / tcp(5000, 80)),
+    ("echo over IPv6", SNAT6, None,
+     OUT6 / ICMPv6EchoRequest(id=77, seq=3),
+     IPv6(src=PUBLIC6, dst=SERVER6) / ICMPv6EchoRequest(id=5000, seq=3)),
+    ("a protocol without ports", SNAT, None,
+     IP(src=CLIENT, dst=SERVER, proto=47),
+     IP(src=PUBLIC, dst=SERVER, proto=47)),
+    ("options in the IP header", SNAT, None,
+     IP(src=CLIENT, dst=SERVER, options=b"\x01\x01\x01\x00") / tcp(9, 80),
+     IP(src=PUBLIC, dst=SERVER, options=b"\x01\x01\x01\x00") / tcp(5000, 80)),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("snat", "dnat", "sent", "seen"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("snat", "dnat", "sent", "seen"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_a_packet_becomes_what_scapy_builds(snat: object, dnat: object, sent: Packet, seen: Packet) -> None:
     assert Nat(dnat, snat).through(ETHER / sent / DATA) == bytes(ETHER / seen / DATA)
 
 
 ANSWERS = [
-    ("TCP", SNAT, None, OUT / tcp(1234, 80), IP(src=SERVER, dst=PUBLIC) / tcp(80, 5000, "SA"), IP(src=SERVER, dst=CLIENT) / tcp(80, 1234, "SA")),
-    ("DNAT", None, DNAT, IP(src=SERVER, dst=PUBLIC) / tcp(99, 80), IP(src=CLIENT, dst=SERVER) / tcp(8080, 99, "SA"), IP(src=PUBLIC, dst=SERVER) / tcp(80, 99, "SA")),
-    ("hairpin", SNAT, DNAT, IP(src="10.0.0.3", dst="203.0.113.1") / tcp(99, 80), IP(src=CLIENT, dst=PUBLIC) / tcp(8080, 5000, "SA"), IP(src="203.0.113.1", dst="10.0.0.3") / tcp(80, 99, "SA")),
-    ("echo", SNAT, None, OUT / ICMP(id=77), IP(src=SERVER, dst=PUBLIC) / ICMP(type=0, id=5000), IP(src=SERVER, dst=CLIENT) / ICMP(type=0, id=77)),
-    ("echo over IPv6", SNAT6, None, OUT6 / ICMPv6EchoRequest(id=77), IPv6(src=SERVER6, dst=PUBLIC6) / ICMPv6EchoReply(id=5000), IPv6(src=SERVER6, dst=CLIENT6) / ICMPv6EchoReply(id=77)),
+    ("TCP", SNAT, None,
+     OUT / tcp(1234, 80),
+     IP(src=SERVER, dst=PUBLIC) / tcp(80, 5000, "SA"),
+     IP(src=SERVER, dst=CLIENT) / tcp(80, 1234, "SA")),
+    ("DNAT", None, DNAT,
+     IP(src=SERVER, dst=PUBLIC) / tcp(99, 80),
+     IP(src=CLIENT, dst=SERVER) / tcp(8080, 99, "SA"),
+     IP(src=PUBLIC, dst=SERVER) / tcp(80, 99, "SA")),
+    ("hairpin", SNAT, DNAT,
+     IP(src="10.0.0.3", dst="203.0.113.1") / tcp(99, 80),
+     IP(src=CLIENT, dst=PUBLIC) / tcp(8080, 5000, "SA"),
+     IP(src="203.0.113.1", dst="10.0.0.3") / tcp(80, 99, "SA")),
+    ("echo", SNAT, None,
+     OUT / ICMP(id=77),
+     IP(src=SERVER, dst=PUBLIC) / ICMP(type=0, id=5000),
+     IP(src=SERVER, dst=CLIENT) / ICMP(type=0, id=77)),
+    ("echo over IPv6", SNAT6, None,
+     OUT6 / ICMPv6EchoRequest(id=77),
+     IPv6(src=SERVER6, dst=PUBLIC6) / ICMPv6EchoReply(id=5000),
+     IPv6(src=SERVER6, dst=CLIENT6) / ICMPv6EchoReply(id=77)),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("snat", "dnat", "sent", "answer", "seen"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS])  # fmt: skip
+@pytest.mark.parametrize(
+    ("snat", "dnat", "sent", "answer", "seen"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
+)
 def test_answers_find_their_way_back(snat: object, dnat: object, sent: Packet, answer: Packet, seen: Packet) -> None:
     nat = Nat(dnat, snat)
     nat.through(ETHER / sent / DATA)
@@ -72,7 +107,8 @@ def test_later_stages_see_what_is_in_the_header() -> None:
 
 def test_a_udp_checksum_of_zero_stays_zero() -> None:
     sent = ETHER / OUT / UDP(sport=9, dport=53, chksum=0) / DATA
-    assert Nat(snat=SNAT).through(sent) == bytes(ETHER / IP(src=PUBLIC, dst=SERVER, id=7, ttl=63) / UDP(sport=5000, dport=53, chksum=0) / DATA)
+    seen = ETHER / IP(src=PUBLIC, dst=SERVER, id=7, ttl=63) / UDP(sport=5000, dport=53, chksum=0) / DATA
+    assert Nat(snat=SNAT).through(sent) == bytes(seen)
 
 
 def test_a_computed_udp_checksum_of_zero_is_sent_as_ones() -> None:
@@ -145,10 +181,10 @@ def test_checksums_hold_and_the_way_back_restores(data: st.DataObject, v6: bool,
     ip = IPv6 if v6 else IP
 
     def packet(a: str, b: str, s: int, d: int, flags: str) -> bytes:
-        return bytes(ETHER / ip(src=a, dst=b) / (TCP(sport=s, dport=d, flags=flags) if is_tcp else UDP(sport=s, dport=d)) / Raw(content))
+        l4 = TCP(sport=s, dport=d, flags=flags) if is_tcp else UDP(sport=s, dport=d)
+        return bytes(ETHER / ip(src=a, dst=b) / l4 / Raw(content))
 
     seen = nat.through(packet(src, dst, sport, dport, "S"))
     assert checksums_hold(seen)
     back = nat.through(packet(inside, public, dport ^ 1 or 5, new, "SA"))
     assert back == packet(dst, src, dport, sport, "SA")
-    assert PREROUTING == 0

@@ -1,16 +1,17 @@
 """Choosing what a new connection is bound to (get_unique_tuple of the kernel). See nat.pxd for the whole.
 
-The address: the only one, the one of the range that source and destination hash to, or the network's with the host part kept.
-The port: the packet's own while it may stay and nobody has it; else from the range, without a range from the class that the
-kernel keeps ports in (below 512, below 1,024, above), beginning at a random place. ICMP's identifiers likewise.
+The address: the only one, the one of the range that source and destination hash to, or the network's with the host
+part kept. The port: the packet's own while it may stay and nobody has it; else from the range, without a range from
+the class that the kernel keeps ports in (below 512, below 1,024, above), beginning at a random place. ICMP's
+identifiers likewise.
 
-Unlike the kernel, source translation finds the last free port: after 128 attempts it goes through the whole range, and where
-that is full, through the next addresses'. A range found full is remembered for a second by its destination: meanwhile
-each new connection looks at the next 128 ports only, so that a stream of them costs microseconds each, and still
-comes by every port that was freed.
+Unlike the kernel, source translation finds the last free port: it goes through the whole range, by long strides from
+a random place, and where all is taken, through the next addresses' ranges. A range found full is remembered for a
+second by its destination: meanwhile each new connection looks at the next 32 ports only, so that a stream of them
+costs microseconds each, and still comes by every port that was freed.
 
-Destination translation does its best in 128 attempts and leaves the rest to the source: a clash of reply tuples is resolved
-by whoever has more freedom.
+Destination translation does its best in 128 attempts and leaves the rest to the source: a clash of reply tuples is
+resolved by whoever has more freedom.
 """
 from socket import AF_INET, AF_INET6, inet_pton
 
@@ -25,24 +26,25 @@ from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
 from .confirm cimport ct_confirm
 from .conntrack cimport (
     CT_CONFIRMED, CT_CONTROL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, ConnectionTable,
-    Conntrack, CtEntry, ct_find, ct_hash, ct_same,
+    Conntrack, CtEntry, ct_candidate, ct_find, ct_hash, ct_prefetch, ct_same,
 )
 from .entries cimport KILL_ANY, ct_kill
 from .natrange cimport (
-    NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, PortRange, in_range,
-    map_address, port_in_range, ports_of, range_addresses, range_port,
+    NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, PortRange,
+    in_range, map_address, port_in_range, ports_of, range_addresses, range_port,
 )
 from .rewrite cimport NAT_DST, NAT_SRC, NatManip
 from .rule cimport HOOK_POSTROUTING
 
 cdef enum:
     ATTEMPTS = 128
+    FEW = 32                            # of a range that was full a moment ago
     ADDRESSES = 16                      # of a range that are looked through before a connection is refused
     GROUP = 16
     N_STEPS = 8
 
-# Primes above every range's size, so that steps of such a length come by all of its ports. Neighbours one after the other
-# would soon have to walk past long runs of taken ones.
+# Primes above every range's size, so that steps of such a length come by all of its ports. Neighbours one after the
+# other would soon have to walk past long runs of taken ones.
 cdef uint32_t[N_STEPS] STEPS = [65537, 72931, 79999, 87211, 94399, 101929, 116881, 131071]
 
 cdef struct Walk:                       # through a range of ports, round and round
@@ -58,7 +60,8 @@ cdef void nat_init(Nat *nat, uint64_t seed) noexcept nogil:
     memset(nat, 0, sizeof(Nat))
     nat.random = seed
 
-cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule, uint32_t now_s) noexcept nogil:
+cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule,
+                       uint32_t now_s) noexcept nogil:
     """Bind the packet's unconfirmed connection as a rule says; 0 or NAT_EXHAUSTED. One that is bound already stays."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
     cdef NatManip manip = <NatManip>rule.manip
@@ -109,7 +112,7 @@ cdef void remember_choice(Nat *nat, uint32_t index, const NatRange *rule) noexce
 # A second choice
 
 cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint32_t now_s) noexcept nogil:
-    """Another source port for an unconfirmed connection whose reply tuple turned out to be taken; 0 or why there is none."""
+    """Another source port for an unconfirmed connection whose reply tuple is taken; 0, or why there is none."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
     cdef const NatChoice *choice = &nat.choice[packet.ct % NAT_CHOICES]
     cdef Tuple reply = entry.tuple[CT_REPLY_DIR]
@@ -147,7 +150,7 @@ cdef inline bint taken(Conntrack *ct, const Tuple *tuple, uint32_t now_s) noexce
     return ct_find(ct, tuple, ct_hash(ct, tuple), now_s, &direction) != NO_ENTRY
 
 cdef bint choose(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
-    """Change the reply tuple to one of the range that nobody has; false: there is none, for this source and destination."""
+    """Change the reply tuple to one of the range that nobody has; false: there is none."""
     cdef Tuple mirror = reply[0]
     cdef uint64_t n
     if rule.manip == NAT_SRC and not rule.flags & NAT_RANDOM and in_range(reply, rule) and not taken(ct, reply, now_s):
@@ -182,14 +185,16 @@ cdef bint choose_port(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rul
         return search(ct, reply, &walk, now_s)
     return search_all(ct, nat, reply, rule, &walk, now_s)
 
-cdef bint search_all(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, Walk *walk, uint32_t now_s) noexcept nogil:
+cdef bint search_all(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, Walk *walk,
+                     uint32_t now_s) noexcept nogil:
     """All of the range; if it was full a moment ago, the next few ports only."""
     cdef uint64_t key = refusal_key(ct, reply, rule, walk.ports)
     cdef NatRefusal *refusal = &nat.refused[key % NAT_REFUSALS]
     if refusal.key == key and refusal.since_s == now_s:
         walk.at = refusal.cursor
         walk.step = 1
-        refusal.cursor += ATTEMPTS
+        walk.left = FEW
+        refusal.cursor += FEW
         return search(ct, reply, walk, now_s)
     walk.left = walk.ports.size
     if search(ct, reply, walk, now_s):
@@ -203,7 +208,8 @@ cdef inline uint32_t random32(Nat *nat) noexcept nogil:
     nat.random += 0x9e3779b97f4a7c15ULL
     return <uint32_t>(mix64(nat.random, nat.random ^ 0xd6e8feb86659fd93ULL) >> 16)
 
-cdef inline uint64_t refusal_key(Conntrack *ct, const Tuple *reply, const NatRange *rule, PortRange ports) noexcept nogil:
+cdef inline uint64_t refusal_key(Conntrack *ct, const Tuple *reply, const NatRange *rule,
+                                 PortRange ports) noexcept nogil:
     """Of all that makes a port free or taken, but for the port itself."""
     cdef Tuple all = reply[0]
     range_port(&all, rule)[0] = 0
