@@ -48,6 +48,7 @@ cdef struct NatRefusal:                 # a range that was found full for one de
 
 cdef struct NatChoice:                  # the ports that an unconfirmed entry may choose from, should it have to again
     uint32_t index
+    uint32_t serial
     uint16_t min_port
     uint16_t max_port
 

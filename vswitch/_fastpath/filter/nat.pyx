@@ -71,7 +71,8 @@ cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatR
     if not choose(ct, nat, &reply, rule, now_s):
         count(&nat.exhausted, 1)
         return NAT_EXHAUSTED
-    remember_choice(nat, packet.ct, rule)
+    if manip == NAT_SRC:
+        remember_choice(nat, packet.ct, entry.serial, rule)
     bind(entry, &reply, manip)
     return 0
 
@@ -99,12 +100,11 @@ cdef void bind(CtEntry *entry, const Tuple *reply, NatManip manip) noexcept nogi
         entry.status |= IPS_SRC_NAT if manip == NAT_SRC else IPS_DST_NAT
     nat_null(entry, manip)
 
-cdef void remember_choice(Nat *nat, uint32_t index, const NatRange *rule) noexcept nogil:
+cdef void remember_choice(Nat *nat, uint32_t index, uint32_t serial, const NatRange *rule) noexcept nogil:
     """Where a range of ports was given, a second choice must keep to it."""
     cdef NatChoice *choice = &nat.choice[index % NAT_CHOICES]
-    if rule.manip != NAT_SRC:
-        return
     choice.index = index
+    choice.serial = serial
     choice.min_port = rule.min_port if rule.flags & NAT_PROTO_SPECIFIED else 0
     choice.max_port = rule.max_port if rule.flags & NAT_PROTO_SPECIFIED else 0
 
@@ -117,14 +117,15 @@ cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint3
     cdef const NatChoice *choice = &nat.choice[packet.ct % NAT_CHOICES]
     cdef Tuple reply = entry.tuple[CT_REPLY_DIR]
     cdef NatRange again
+    cdef bint known = choice.index == packet.ct and choice.serial == entry.serial
     if packet.ct == NO_ENTRY or not entry.status & IPS_SRC_NAT_DONE:
         return CONNTRACK_CLASH          # another has the original tuple; or NAT has no say in the connection
     memset(&again, 0, sizeof(again))
     again.manip = NAT_SRC
     again.flags = NAT_PROTO_RANDOM
-    if entry.status & IPS_SRC_NAT:
-        if choice.index != packet.ct:
-            return CONNTRACK_CLASH      # forgotten: too many at once
+    if entry.status & IPS_SRC_NAT and not known:
+        return CONNTRACK_CLASH          # forgotten: too many at once
+    if known:
         again.min_port = choice.min_port
         again.max_port = choice.max_port
         again.flags |= NAT_PROTO_SPECIFIED if choice.max_port else 0
