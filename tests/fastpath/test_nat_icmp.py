@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6, IPv6ExtHdrHopByHop
 from scapy.packet import Packet, Raw
@@ -134,3 +136,22 @@ def test_quotes_cut_off_anywhere_never_reach_beyond(length: int) -> None:
         passage = nat.arrive(error(src, dst, kind, seen[14:][:length]))
         if passage.info & 0x7F == 4 and nat.cross(passage) == 0:
             assert checksums_hold(passage.frame)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 70), st.integers(0, 255)), max_size=4), st.integers(0, 80), st.booleans())
+def test_whatever_an_error_quotes_what_passes_has_right_checksums(damage: list, cut: int, v6: bool) -> None:
+    """Damaged quotes in errors whose own checksum is right: refused untouched, or translated with all of it right."""
+    nat = Nat(snat=SNAT6 if v6 else SNAT)
+    ip = IPv6(src=CLIENT6, dst=SERVER6) if v6 else IP(src=CLIENT, dst=SERVER)
+    quoted = bytearray(nat.through(ETHER / ip / UDP(sport=1234, dport=53) / DATA)[14:][:cut])
+    for at, value in damage:
+        if at < len(quoted):
+            quoted[at] = value
+    frame = error(ROUTER6 if v6 else ROUTER, PUBLIC6 if v6 else PUBLIC, (ERRORS6 if v6 else ERRORS)[0], bytes(quoted))
+    passage = nat.arrive(frame)
+    if passage.info & 0x7F == 4 and nat.cross(passage) == 0:
+        assert checksums_hold(passage.frame)
+        assert passage.frame[14:] != frame[14:]
+    else:
+        assert passage.frame == frame
