@@ -39,7 +39,7 @@ class Wire:
         return Tracked(self.table, bytes(packet), self.now, **options)
 
     def send(self, packet: object, **options: object) -> str:
-        """The packet's state, with "<" behind it in the direction of the replies, or the number of a reason to drop it."""
+        """The packet's state, with "<" behind it in the direction of the replies, or the number of a drop reason."""
         tracked = self.track(packet, **options)
         reason = tracked.reason or tracked.confirm(int(self.now))
         return str(reason) if reason else tracked.info + ("<" if tracked.reply else "")

@@ -60,7 +60,8 @@ class ConnectionTableMachine(RuleBasedStateMachine):
         self.budgets = budgets
         for port, budget in enumerate(budgets):
             self.wire.table.set_budget(port, budget)
-        self.known: dict[tuple[int, int], Connection] = {}      # by flow and zone; expired ones as long as they are not swept
+        # By flow and zone; those that have expired, too, until they are swept.
+        self.known: dict[tuple[int, int], Connection] = {}
 
     @property
     def now(self) -> int:

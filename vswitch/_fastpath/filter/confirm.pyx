@@ -208,7 +208,7 @@ cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogi
     return 0
 
 cdef void ct_abandon(Conntrack *ct, Packet *packet) noexcept nogil:
-    """The packet goes no further: if its connection is new and nobody else's, it never was. Call for every dropped packet."""
+    """The packet goes no further: if its connection is new, it never was. Call for every packet that is dropped."""
     if packet.ct != NO_ENTRY and become(ct, packet, CT_CONFIRMING):
         leave(ct, packet.ct, CT_CONFIRMING)
         packet.ct = NO_ENTRY

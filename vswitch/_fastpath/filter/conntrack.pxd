@@ -125,6 +125,8 @@ cdef struct CtSettings:                 # in seconds; named by the kernel's sysc
     uint32_t udp_stream
     uint32_t icmp
     uint32_t icmpv6
+    uint32_t gre
+    uint32_t gre_stream
     uint32_t generic
     uint32_t tcp_loose
     uint32_t tcp_be_liberal
@@ -253,7 +255,7 @@ cdef inline bint ct_holds(const CtEntry *entry, const Tuple *tuple, uint64_t dir
 
 cdef inline uint32_t ct_bucket_find(const Conntrack *ct, CtBucket *bucket, const Tuple *tuple, uint64_t hash,
                                     uint32_t now_s, uint64_t *direction) noexcept nogil:
-    """The entry of the bucket that holds the tuple, with its lock held; NO_ENTRY: there is none, and no lock is held."""
+    """The entry of the bucket that holds the tuple, with its lock held; NO_ENTRY: none, and no lock is held."""
     cdef uint64_t slot
     cdef uint32_t index
     cdef int way

@@ -1,6 +1,6 @@
 """The life of an entry: taken from the free ones, and given back to them. Confirming it is confirm.pyx's.
 
-    free -> unconfirmed -> confirmed -> dying -> free           (`use`; each step is one worker's, decided under the entry's lock)
+    free -> unconfirmed -> confirmed -> dying -> free       (`use`; each step is one worker's, under the entry's lock)
                         -> free, when a rule drops the packet, or when another worker made the same connection first
 
 These are the rare steps, a call each. Free entries lie in a view's store, a queue: the oldest leaves first, so that a
@@ -19,8 +19,8 @@ from ..core.packet cimport NO_ENTRY
 from ..core.verdict cimport CONNTRACK_BUDGET, CONNTRACK_FULL
 from .conntrack cimport (
     CT_CONFIRMED, CT_DYING, CT_EVENT_DESTROY, CT_EVENTS, CT_FREE, CT_ORIGINAL, CT_PENDING, CT_REPLY_DIR, CT_STORE,
-    CT_UNCONFIRMED, CT_WAYS, IPS_ASSURED, IPS_DYING, Conntrack, CtAccount, CtBucket, CtEntry, CtEvent, CtEvents, ct_expired,
-    ct_first, ct_hash, ct_lock, ct_second, ct_slot, ct_slot_entry,
+    CT_UNCONFIRMED, CT_WAYS, IPS_ASSURED, IPS_DYING, Conntrack, CtAccount, CtBucket, CtEntry, CtEvent, CtEvents,
+    ct_expired, ct_first, ct_hash, ct_lock, ct_second, ct_slot, ct_slot_entry,
 )
 from .states cimport TCP_CLOSE, TCP_CLOSE_WAIT, TCP_FIN_WAIT, TCP_LAST_ACK, TCP_TIME_WAIT
 

@@ -15,12 +15,12 @@ from .conntrack cimport (
     CtWindow,
 )
 from .states cimport (
-    TCP_CLOSE, TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_IGNORE, TCP_INVALID, TCP_LAST_ACK, TCP_NONE, TCP_SYN_RECV, TCP_SYN_SENT,
-    TCP_SYN_SENT2, TCP_TIME_WAIT,
+    TCP_CLOSE, TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_IGNORE, TCP_INVALID, TCP_LAST_ACK, TCP_NONE, TCP_SYN_RECV,
+    TCP_SYN_SENT, TCP_SYN_SENT2, TCP_TIME_WAIT,
 )
 from .window cimport (
-    WINDOW_BAD, WINDOW_CLOSE_INIT, WINDOW_GOOD, WINDOW_LIBERAL, WINDOW_MAXACK, WINDOW_SACK, WINDOW_SCALE, WINDOW_UNACKED,
-    Segment, before, segment_at, window_check, window_options,
+    WINDOW_BAD, WINDOW_CLOSE_INIT, WINDOW_GOOD, WINDOW_LIBERAL, WINDOW_MAXACK, WINDOW_SACK, WINDOW_SCALE,
+    WINDOW_UNACKED, Segment, before, segment_at, window_check, window_options,
 )
 
 cdef extern from *:
@@ -132,8 +132,9 @@ cdef inline void tcp_ignore(CtEntry *entry, uint64_t direction, const Segment *s
     if entry.state == TCP_SYN_SENT and kind == SEGMENT_ACK and direction == CT_REPLY_DIR:
         entry.last_ack = s.ack          # a challenge, whose RST will have this number
 
-cdef inline bint rst_misses(const CtEntry *entry, uint64_t direction, const Segment *s, uint32_t expected) noexcept nogil:
-    """An established connection's RST must have the very number that is expected, or follow its sender's last segment."""
+cdef inline bint rst_misses(const CtEntry *entry, uint64_t direction, const Segment *s,
+                            uint32_t expected) noexcept nogil:
+    """An established connection's RST must have the number that is expected, or follow its sender's last segment."""
     if s.seq == expected or entry.state != TCP_ESTABLISHED or not entry.status & IPS_ASSURED:
         return False
     return not (entry.last_index == SEGMENT_ACK and entry.last_dir == direction and s.seq == entry.last_end)
@@ -179,7 +180,7 @@ cdef inline void tcp_misfit(CtEntry *entry, uint64_t direction, int kind, const 
 
 cdef inline int tcp_weigh(CtEntry *entry, uint64_t direction, const Segment *s, int kind, const CtSettings *settings,
                           int *state) noexcept nogil:
-    """Where the segment leads, in *state; TRACK_ACCEPT: if it is in window. TRACK_REOPEN, _INVALID, _IGNORE: no further."""
+    """TRACK_ACCEPT: where the segment leads, if it is in window, is in *state. Any other TRACK_*: no further."""
     cdef int old = entry.state
     cdef int new = tcp_transitions[direction][kind][old]
     if new == TCP_INVALID:
@@ -209,8 +210,8 @@ cdef inline int tcp_weigh(CtEntry *entry, uint64_t direction, const Segment *s, 
     state[0] = new
     return TRACK_ACCEPT
 
-cdef inline int tcp_reset(const CtEntry *entry, uint64_t direction, const Segment *s, const CtSettings *settings, int *state,
-                          bint *settled) noexcept nogil:
+cdef inline int tcp_reset(const CtEntry *entry, uint64_t direction, const Segment *s, const CtSettings *settings,
+                          int *state, bint *settled) noexcept nogil:
     """A RST: old, not quite right (then the state stays), or, *settled, one that no window is asked about."""
     cdef const CtWindow *receiver = &entry.window[1 - direction]
     if receiver.flags & WINDOW_MAXACK:

@@ -29,7 +29,7 @@ cdef enum:
 # New connections
 
 cdef bint may_begin(const Conntrack *ct, const Packet *packet) noexcept nogil:
-    """Whether a connection may begin with the packet. Asked first, so that rubbish pushes nobody out of a full table."""
+    """Whether a connection may begin with the packet. Asked first: rubbish pushes nobody out of a full table."""
     cdef uint8_t type = <uint8_t>packet.tuple.dport
     cdef int state
     if packet.tuple.proto == PROTO_TCP:
