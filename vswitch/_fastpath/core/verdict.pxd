@@ -72,6 +72,7 @@ cpdef enum Verdict:
     CONNTRACK_CLASH             # another packet made the same connection at the same time
     NAT_EXHAUSTED               # no port left in the range
     NAT_MALFORMED               # a packet whose addresses cannot be rewritten
+    NAT_STRAYED                 # of a masqueraded connection, by another device than the one whose address it borrowed
 
 cdef enum:
     VERDICTS = 80               # room in every counter array

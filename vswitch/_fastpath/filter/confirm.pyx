@@ -143,6 +143,14 @@ cdef int clash(Conntrack *ct, Packet *packet, uint32_t other, uint32_t serial) n
     count(&ct.counters.insert_failed, 1)
     return CONNTRACK_CLASH
 
+cdef int reply_taken(Conntrack *ct, const Packet *packet) noexcept nogil:
+    """Another connection gets the replies: the entry stays unconfirmed, so that NAT may choose another binding."""
+    spin_lock(ct_lock(ct, packet.ct))
+    ct.entry[packet.ct].use = CT_UNCONFIRMED
+    spin_unlock(ct_lock(ct, packet.ct))
+    count(&ct.counters.insert_failed, 1)
+    return CONNTRACK_CLASH
+
 cdef inline bint become(Conntrack *ct, const Packet *packet, uint32_t use) noexcept nogil:
     """Whether the packet's entry is unconfirmed and its own; then it is of that `use` now."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
@@ -165,10 +173,11 @@ cdef void confirmed(Conntrack *ct, uint32_t index) noexcept nogil:
 cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogil:
     """The packet has passed all rules: its new connection becomes known to everybody. 0, or a reason to drop it.
 
-    Nothing happens for a packet of a connection that is confirmed already."""
+    After CONNTRACK_CLASH the packet still has its entry if only the reply tuple is another's: change it and try again, or
+    abandon. Nothing happens for a packet of a connection that is confirmed already."""
     cdef uint32_t index = packet.ct, other, serial = ANY_SERIAL
     cdef uint64_t reply, direction = 0
-    cdef bint placed = False
+    cdef bint placed = False, bound = False
     if index == NO_ENTRY or not become(ct, packet, CT_CONFIRMING):
         return 0
     reply = ct_hash(ct, &ct.entry[index].tuple[CT_REPLY_DIR])
@@ -176,11 +185,14 @@ cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogi
     other = holder(ct, &ct.entry[index].tuple[CT_ORIGINAL], packet.hash, now_s, &serial, &direction)
     if other == NO_ENTRY:
         other = holder(ct, &ct.entry[index].tuple[CT_REPLY_DIR], reply, now_s, &serial, &direction)
+        bound = other != NO_ENTRY
     if other == NO_ENTRY:
         placed = place_both(ct, index, packet.hash, reply)
         if placed:
             confirmed(ct, index)
     unlock_stripes(ct, packet.hash, reply)
+    if bound:
+        return reply_taken(ct, packet)
     if other != NO_ENTRY:
         return clash(ct, packet, other, serial)
     if not placed:
