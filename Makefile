@@ -14,7 +14,7 @@ TARGET     := $(DESTDIR)$(PREFIX)
 
 BUILD_PACKAGES   := gcc libc6-dev
 DEMO_PACKAGES    := iproute2 iputils-ping iperf3
-TEST_PACKAGES    := $(DEMO_PACKAGES) bridge-utils busybox-static cpio ethtool libcap2-bin nftables prometheus \
+TEST_PACKAGES    := $(DEMO_PACKAGES) bridge-utils busybox-static cpio ethtool iptables libcap2-bin nftables prometheus \
                     qemu-system-x86 strace systemd tcpdump xz-utils zstd
 BENCH_PACKAGES   := $(DEMO_PACKAGES) ethtool openvswitch-switch valgrind vde2
 INSTALL_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables python3 python3-dev python3-venv

@@ -13,7 +13,7 @@ from .model import Spec
 from .targets import Verdict
 from .values import Net
 from .words.complaint import Complaint
-from .words.readers import number
+from .words.readers import number, octets, savable
 
 VERDICTS = {verdict.name: verdict for verdict in Verdict}
 LONGEST_CHAIN = 28
@@ -105,16 +105,14 @@ def _check_rule(command: Command, given: set[str]) -> None:
     if command.chain in ("POSTROUTING", "OUTPUT") and "i" in given:
         raise Complaint(f"Can't use -i with {command.chain}\n")
     if command.table == "nat" and spec.target is Verdict.DROP:
-        raise Complaint(
-            '\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n'
-        )
+        raise Complaint('\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n')
 
 
 # Names of chains, numbers of rules
 
 
 def check_length(chain: str) -> None:
-    if len(chain.encode()) > LONGEST_CHAIN:
+    if len(octets(chain)) > LONGEST_CHAIN:
         raise Complaint(f"chain name `{chain}' too long (must be under {LONGEST_CHAIN + 1} chars)")
 
 
@@ -128,7 +126,7 @@ def check_chain_name(chain: str, family: int) -> None:
     if not chain or is_target(chain, family):
         raise Complaint("chain name may not clash with target name")
     check_length(chain)
-    if any(character.isspace() for character in chain):
+    if not savable(chain):
         raise Complaint(f"Invalid chain name `{chain}'")
 
 

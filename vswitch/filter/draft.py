@@ -7,7 +7,7 @@ is checked by `verify` as the draft freezes; nothing of a draft shows before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -16,12 +16,13 @@ from .model import TABLES, UNTOUCHED, Chain, Rule, Rulesets, Spec, Table
 from .targets import Goto, Jump
 from .verify import verify_rule, verify_table
 from .words.complaint import INVALID, MISSING, NO_CHAIN, Complaint, Refused
+from .words.readers import octets, savable
 
 
 class ChainDraft:
     """A chain whose rules become a list as soon as one is to change."""
 
-    __slots__ = ("name", "policy", "policy_id", "_frozen", "_rules")
+    __slots__ = ("_frozen", "_rules", "name", "policy", "policy_id")
 
     def __init__(self, chain: Chain) -> None:
         self.name = chain.name
@@ -47,9 +48,9 @@ class ChainDraft:
         self._rules = []
 
     def freeze(self) -> Chain:
-        if self._rules is None and (self.name, self.policy) == (self._frozen.name, self._frozen.policy):
-            if self.policy_id == self._frozen.policy_id:
-                return self._frozen
+        held = self._frozen
+        if self._rules is None and (self.name, self.policy, self.policy_id) == (held.name, held.policy, held.policy_id):
+            return held
         return Chain(self.name, tuple(self.rules), self.policy, self.policy_id)
 
 
@@ -72,22 +73,8 @@ class TableDraft:
 
     def make(self, chain: ChainDraft, spec: Spec) -> Rule:
         """A new rule for a chain, if the kernel would take it there."""
-        self.follow(spec)
         verify_rule(spec, self.name, chain.name if chain.builtin else None)
         return Rule(self._draft.new_id(), spec)
-
-    def follow(self, spec: Spec) -> None:
-        """Raise unless the chain that a rule leads to is there."""
-        target = spec.target
-        if type(target) is not Jump and type(target) is not Goto:
-            return
-        found = self.chains.get(target.chain)
-        if found is None and isinstance(target, Goto):
-            raise Complaint(f"goto '{target.chain}' is not a chain")
-        if found is None:
-            raise Complaint(f"Chain '{target.chain}' does not exist")
-        if found.builtin:
-            raise Refused(INVALID, f"{target.chain} is a built-in chain, which no rule may jump to")
 
     def create(self, name: str) -> None:
         if name in self.chains:
@@ -108,8 +95,8 @@ class TableDraft:
         """And have every jump follow, under the ids that the rules have."""
         if new in self.chains or is_target(new, self._draft.family):
             raise Refused("File exists")
-        if len(new.encode()) > LONGEST_CHAIN:
-            raise Refused(INVALID, f"A chain's name has at most {LONGEST_CHAIN} characters")
+        if len(octets(new)) > LONGEST_CHAIN or not savable(new):
+            raise Refused(INVALID, f"A chain's name has at most {LONGEST_CHAIN} characters, none of them blank")
         chain = self.chain(old)
         if chain.builtin:
             raise Refused(NO_CHAIN)
@@ -183,11 +170,25 @@ class Draft:
         return msgspec.structs.replace(self._rulesets, next_id=self._next_id, **{field: ruleset})
 
 
+def follow(spec: Spec, chains: Mapping[str, ChainDraft | Chain]) -> None:
+    """Raise unless the chain that a rule leads to is there, and the user's."""
+    target = spec.target
+    if type(target) is not Jump and type(target) is not Goto:
+        return
+    found = chains.get(target.chain)
+    if found is None and isinstance(target, Goto):
+        raise Complaint(f"goto '{target.chain}' is not a chain")
+    if found is None:
+        raise Complaint(f"Chain '{target.chain}' does not exist")
+    if found.policy is not None:
+        raise Refused(INVALID, f"{target.chain} is a built-in chain, which no rule may jump to")
+
+
 def _leads_to(rule: Rule, chain: str) -> bool:
     target = rule.spec.target
     return isinstance(target, Jump | Goto) and target.chain == chain
 
 
 def _redirected(rule: Rule, chain: str) -> Rule:
-    target = type(rule.spec.target)(chain)  # type: ignore[misc, arg-type]
+    target = Goto(chain) if isinstance(rule.spec.target, Goto) else Jump(chain)
     return Rule(rule.id, msgspec.structs.replace(rule.spec, target=target))

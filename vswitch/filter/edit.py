@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .command import Command
-from .draft import Draft, TableDraft
+from .draft import Draft, TableDraft, follow
 from .model import Chain, Counters, Rule, Table
 from .show import NOTHING, listed, listed_chain, references, saved, saved_chain, told
 from .targets import Verdict
@@ -23,6 +23,7 @@ def carry_out(command: Command, draft: Draft, counters: Counters) -> str:
     if command.action in LOOKS:
         return LOOKS[command.action](command, draft, counters)
     table = draft.table(command.table)
+    follow(command.spec, table.chains)
     return CHANGES[command.action](command, draft, table)
 
 
@@ -71,7 +72,6 @@ def _delete(command: Command, draft: Draft, table: TableDraft) -> str:
         del chain.changing()[command.number - 1]
         return ""
     for spec in command.specs():
-        table.follow(spec)
         places = [place for place, rule in enumerate(chain.rules) if rule.spec == spec]
         if not places:
             raise Refused(NO_RULE)
@@ -86,8 +86,9 @@ def _told(command: Command, draft: Draft) -> str:
 
 
 def _check(command: Command, draft: Draft, counters: Counters) -> str:
-    chain = _seen(draft.look(command.table), command.chain)[0]
-    TableDraft(draft.look(command.table), draft).follow(command.spec)
+    table = draft.look(command.table)
+    follow(command.spec, table.chains)
+    chain = _seen(table, command.chain)[0]
     held = {rule.spec for rule in chain.rules}
     if not all(spec in held for spec in command.specs()):
         raise Refused(NO_RULE)

@@ -15,6 +15,8 @@ from .words.base import Extension, Fields, Option, take
 from .words.complaint import Complaint
 from .words.names import PROTOCOLS
 
+UNEXPECTED = {"m": "--match", "t": "--table"}
+
 
 class Main(NamedTuple):
     """An option of iptables' own: its letter, whether it takes a word, and what takes it."""
@@ -51,6 +53,9 @@ class Words:
                 if invert:
                     raise Complaint("multiple consecutive ! not allowed")
                 invert = True
+            elif word in self.MAIN:
+                self._main(self.MAIN[word], word, invert)
+                invert = False
             elif word[:1] == "-" and len(word) > 1:
                 self._option(word, invert)
                 invert = False
@@ -60,10 +65,7 @@ class Words:
             raise Complaint("nothing appropriate following !")
 
     def _option(self, word: str, invert: bool) -> None:
-        main = self.MAIN.get(word)
-        if main is not None:
-            self._main(main, word, invert)
-            return
+        """An option that is not one of iptables' own as it stands."""
         if self._of_extension(word, invert):
             return
         if word[1] != "-":
@@ -77,15 +79,26 @@ class Words:
             full = self._completed(name)
         if full is None or (equals and full == word):
             raise Complaint(f'unknown option "{word}"')
-        self._option(full, invert)
+        if full in self.MAIN:
+            self._main(self.MAIN[full], full, invert)
+        else:
+            self._of_extension(full, invert)
 
     def _main(self, main: Main, word: str, invert: bool) -> None:
-        if invert and not main.invert:
-            raise Complaint("unexpected '!' flag" if main.command else f"cannot have ! before {word}")
         if invert:
-            self.inverted.add(main.letter)
+            self._invert(main, word)
         argument = self._argument(word) if main.words else ""
         main.act(self, main.letter, argument)
+
+    def _invert(self, main: Main, word: str) -> None:
+        if main.invert:
+            self.inverted.add(main.letter)
+        elif main.command:
+            raise Complaint("unexpected '!' flag")
+        elif main.letter in UNEXPECTED:
+            raise Complaint(f"unexpected ! flag before {UNEXPECTED[main.letter]}")
+        else:
+            raise Complaint(f"cannot have ! before {word}")
 
     def _of_extension(self, word: str, invert: bool) -> bool:
         for extension, fields in reversed(self.loaded):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from . import words as known
 from .words.base import Extension
@@ -48,7 +49,7 @@ TOOLS = {
 def usage(program: str, argv: Sequence[str], family: int) -> str:
     matches, targets = known.MATCHES[family], known.TARGETS[family]
     text = USAGE.format(program=program, version=VERSION, matches=" ".join(matches), targets=" ".join(targets))
-    for before, word in zip(argv, argv[1:], strict=False):
+    for before, word in pairwise(argv):
         if before in ("-m", "--match", "-p", "--protocol") and word in matches:
             text += _of(matches[word], "match")
         elif before in ("-j", "--jump") and word in targets:

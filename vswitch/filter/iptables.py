@@ -28,6 +28,9 @@ PROGRAMS = {
 }
 
 
+NO_RULES = Rulesets()
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of it. `zero` and `set_counters` are ids of rules and policies; what is set is set after zeroing."""
@@ -44,7 +47,7 @@ def run(
     program: str,
     argv: Sequence[str],
     stdin: str = "",
-    rulesets: Rulesets = Rulesets(),
+    rulesets: Rulesets = NO_RULES,
     counters: Counters | None = None,
     date: str = "",
 ) -> Outcome:
@@ -65,20 +68,17 @@ def run(
 
 
 def _iptables(program: str, argv: Sequence[str], family: int, rulesets: Rulesets, held: Counters) -> Outcome:
-    parser = Parser(family)
-    command = parser.parse(argv)
+    command = Parser(family).parse(argv)
     draft = Draft(rulesets, family)
     stdout = carry_out(command, draft, held)
     changed = draft.freeze()
-    return Outcome(changed, stdout, "".join(parser.warnings), 0, frozenset(draft.zero), draft.counters)
+    return Outcome(changed, stdout, "", 0, frozenset(draft.zero), draft.counters)
 
 
 # -save
 
 
-def _save(
-    program: str, argv: Sequence[str], family: int, rulesets: Rulesets, held: Counters, date: str
-) -> Outcome:
+def _save(program: str, argv: Sequence[str], family: int, rulesets: Rulesets, held: Counters, date: str) -> Outcome:
     options = _options(program, argv, SAVE)
     if options.rest:
         raise Usage(1, stderr="Unknown arguments found on commandline\n")
@@ -93,9 +93,7 @@ def _save(
 # -restore
 
 
-def _restore(
-    program: str, argv: Sequence[str], stdin: str, family: int, rulesets: Rulesets, held: Counters
-) -> Outcome:
+def _restore(program: str, argv: Sequence[str], stdin: str, family: int, rulesets: Rulesets, held: Counters) -> Outcome:
     options = _options(program, argv, RESTORE)
     if options.rest:
         raise Usage(1, stderr=f"Can't open {options.rest[0]}: No such file or directory\n")
@@ -109,10 +107,10 @@ def _restore(
         return Outcome(rulesets, "", complaint.said(program, reading.line), complaint.code)
     except Refused as refused:
         return Outcome(rulesets, "", refused.said(program, reading.line), 1)
-    stdout, stderr = "".join(reading.printed), "".join(reading.warnings)
+    stdout = "".join(reading.printed)
     if "t" in options.given:
-        return Outcome(rulesets, stdout, stderr)
-    return Outcome(changed, stdout, stderr, 0, frozenset(draft.zero), draft.counters)
+        return Outcome(rulesets, stdout)
+    return Outcome(changed, stdout, "", 0, frozenset(draft.zero), draft.counters)
 
 
 # The options of both

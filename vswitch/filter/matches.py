@@ -183,7 +183,7 @@ class Comment(Match, frozen=True, kw_only=True, gc=False):
 
 
 class Limit(Match, frozen=True, kw_only=True, gc=False):
-    """A token every `period` ten-thousandths of a second, `burst` of them at most. It has state, kept by the rule's id."""
+    """A token every `period` ten-thousandths of a second, `burst` at most. Its state is kept by the rule's id."""
 
     period: int = 12_000_000
     burst: int = 5

@@ -17,16 +17,16 @@ from .targets import Goto, Jump, Target
 from .values import NONE
 from .words.base import Extension, Fields, finish
 from .words.complaint import VERSION, Complaint, Usage
-from .words.link import interface, weird
+from .words.link import interface
 from .words.names import protocol_number
-from .words.readers import net, number
+from .words.readers import net, number, octets
 
 PROGRAM = {4: "iptables", 6: "ip6tables"}
 TOP_COUNTER = 0xFFFFFFFFFFFFFFFF
 
 
 class Parser(Words):
-    """One line being read. `warnings` is for stderr, of words that are taken all the same."""
+    """One line being read."""
 
     def __init__(self, family: int, table: str | None = None) -> None:
         """With `table` a line of a restore, which has said its table before."""
@@ -34,7 +34,6 @@ class Parser(Words):
         self.restoring = table is not None
         self.command = Command(table=table or "filter")
         self.given: set[str] = set()
-        self.warnings: list[str] = []
         self.target: Target | None = None
         self.extension: tuple[Extension, Fields] | None = None  # the target's
         self.texts: dict[str, str] = {}  # addresses and interfaces, by letter
@@ -104,10 +103,7 @@ class Parser(Words):
         """-s -d -i -o: read when all is seen."""
         self._once(letter)
         if letter in "io":
-            if weird(interface(text)):
-                self.warnings.append(
-                    f"Warning: weird character in interface `{text}' ('/' and ' ' are not allowed by the kernel).\n"
-                )
+            interface(text)
         self.texts[letter] = text
 
     def on_protocol(self, letter: str, text: str) -> None:
@@ -130,7 +126,7 @@ class Parser(Words):
 
     def on_jump(self, letter: str, name: str) -> None:
         self._once("j")
-        if len(name.encode()) > LONGEST_CHAIN:
+        if len(octets(name)) > LONGEST_CHAIN:
             raise Complaint(f"Invalid target name `{name}' ({LONGEST_CHAIN} chars max)")
         extension = known.target(name, self.family)
         if name in VERDICTS:

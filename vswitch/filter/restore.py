@@ -13,9 +13,10 @@ from .command import check_chain_name
 from .draft import Draft
 from .edit import carry_out, set_policy
 from .model import TABLES, Counters, Rulesets
-from .parse import Parser
+from .parse import TOP_COUNTER, Parser
 from .show import NOTHING, saved
 from .words.complaint import VERSION, Complaint, Refused, Usage
+from .words.readers import number
 
 COUNTERS = re.compile(r"\[([^:\]]*):([^\]]*)\]")
 QUOTED = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"])+')
@@ -25,9 +26,7 @@ IN_QUOTES = re.compile(r'"((?:[^"\\]|\\.)*)"')
 # Save
 
 
-def save(
-    rulesets: Rulesets, family: int, tables: Iterable[str], counters: Counters, counted: bool, stamp: str
-) -> str:
+def save(rulesets: Rulesets, family: int, tables: Iterable[str], counters: Counters, counted: bool, stamp: str) -> str:
     """The text of these tables."""
     lines: list[str] = []
     for name in tables:
@@ -58,7 +57,6 @@ class Restore:
         self.draft = draft
         self.line = 0
         self.printed: list[str] = []
-        self.warnings: list[str] = []
         self._program = program
         self._held = held
         self._counted = counted
@@ -70,7 +68,7 @@ class Restore:
     def read(self, text: str) -> None:
         for line in text.split("\n"):
             self.line += 1
-            if line and line[0] != "#":
+            if line.strip() and line[0] != "#":
                 self._read_line(line)
         if self._table is not None or self._skipping:
             raise Usage(1, stderr=f"{self._program}: COMMIT expected at line {self.line}\n")
@@ -120,31 +118,31 @@ class Restore:
             self._policy(name, policy, words[2] if len(words) > 2 else "")
 
     def _policy(self, name: str, policy: str, counted: str) -> None:
+        counters = self._policy_counters(name, counted) if self._counted else NOTHING
         table = self.draft.table(self._table or "")
         try:
             set_policy(table, name, policy)
         except Refused as refused:
             why = f"Can't set policy `{policy}' on `{name}' line {self.line}: {refused.why}"
             raise Usage(1, stderr=f"{self._program} {VERSION}: {why}\n") from None
-        counters = NOTHING
-        if self._counted:
-            parts = COUNTERS.fullmatch(counted)
-            if parts is None or not parts[1].isdecimal() or not parts[2].isdecimal():
-                raise Complaint(f"invalid policy counters for chain '{name}'")
-            counters = int(parts[1]), int(parts[2])
         self.draft.counters[table.chain(name).policy_id] = counters
+
+    def _policy_counters(self, name: str, text: str) -> tuple[int, int]:
+        parts = COUNTERS.fullmatch(text)
+        packets, size = (number(parts[1]), number(parts[2])) if parts else (None, None)
+        if packets is None or size is None or max(packets, size) > TOP_COUNTER:
+            raise Complaint(f"invalid policy counters for chain '{name}'")
+        return packets, size
 
     def _rule(self, line: str) -> None:
         words = split(line)
         if not words or words[0] == ("-6" if self.draft.family == 4 else "-4"):
             return
-        if words[0][0] == "[":
+        if words[0].startswith("["):
             counted = COUNTERS.match(words.pop(0))
             if self._counted and counted is not None:
                 words += ["-c", counted[1], counted[2]]
-        parser = Parser(self.draft.family, self._table)
-        command = parser.parse(words)
-        self.warnings += parser.warnings
+        command = Parser(self.draft.family, self._table).parse(words)
         text = carry_out(command, self.draft, self._held)
         if text:
             self.printed.append(text)
@@ -157,4 +155,8 @@ def split(line: str) -> list[str]:
     words = QUOTED.findall(line)
     if '"' in QUOTED.sub("", line):
         raise Complaint("a quote is not closed")
-    return [IN_QUOTES.sub(lambda part: re.sub(r"\\(.)", r"\1", part[1]), word) for word in words]
+    return [IN_QUOTES.sub(_unquoted, word) if '"' in word else word for word in words]
+
+
+def _unquoted(part: re.Match[str]) -> str:
+    return re.sub(r"\\(.)", r"\1", part[1])

@@ -34,7 +34,7 @@ class Goto(msgspec.Struct, frozen=True, gc=False):
 
 
 class RejectWith(Enum):
-    """The answer to what is refused; the names are those of iptables. The value: family, ICMP type, code; zeros for a reset."""
+    """The answer to what is refused, under iptables' names: family, ICMP type, code; zeros for a TCP reset."""
 
     ICMP_NET_UNREACHABLE = (4, 3, 0)
     ICMP_HOST_UNREACHABLE = (4, 3, 1)

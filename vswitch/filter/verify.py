@@ -13,19 +13,18 @@ from typing import Any
 
 from . import words as known
 from .model import Spec, Table
-from .targets import Goto, Jump, Verdict
+from .targets import Goto, Jump
 from .words.base import Extension
 from .words.complaint import INVALID, Refused
 from .words.names import protocol_name
 
-_PLAIN = (Verdict, Jump, Goto, type(None))
-
 
 def _parts(spec: Spec) -> Iterator[tuple[Any, Extension]]:
-    for match in spec.matches:
-        yield match, known.of(match)
-    if not isinstance(spec.target, _PLAIN):
-        yield spec.target, known.of(spec.target)
+    """The matches and the target that the kernel does not take everywhere."""
+    for value in (*spec.matches, spec.target):
+        extension = known.DEMANDING.get(type(value))
+        if extension is not None:
+            yield value, extension
 
 
 def verify_rule(spec: Spec, table: str, chain: str | None) -> None:
@@ -37,8 +36,7 @@ def verify_rule(spec: Spec, table: str, chain: str | None) -> None:
         if demands.protocols and (spec.protocol not in demands.protocols or "protocol" in spec.inverted):
             names = " or ".join(f"-p {protocol_name(number)}" for number in demands.protocols)
             raise _refused(extension, f"needs {names}")
-        hooks = frozenset() if chain is None else frozenset((chain,))
-        _verify_hooks(spec, value, extension, hooks)
+        _verify_hooks(spec, value, extension, frozenset() if chain is None else frozenset((chain,)))
 
 
 def _verify_hooks(spec: Spec, value: Any, extension: Extension, hooks: frozenset[str]) -> None:

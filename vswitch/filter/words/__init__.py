@@ -9,7 +9,7 @@ from typing import Any
 
 from ..targets import RestoreMark, SaveMark
 from . import conntrack, header, icmp, link, marks, misc, nat, ports, refuse, track
-from .base import Extension
+from .base import NO_DEMANDS, Extension
 
 
 def _by_name(extensions: tuple[Extension, ...]) -> dict[int, dict[str, Extension]]:
@@ -33,6 +33,8 @@ MATCHES = _by_name(_MATCHES)
 TARGETS = _by_name(_TARGETS)
 _BY_STRUCT: dict[type, Extension] = {e.struct: e for e in (*_MATCHES, *_TARGETS)}
 _BY_STRUCT |= {SaveMark: marks.CONNMARK_TARGET, RestoreMark: marks.CONNMARK_TARGET}
+
+DEMANDING = {struct: extension for struct, extension in _BY_STRUCT.items() if extension.demands != NO_DEMANDS}
 
 
 def match(name: str, family: int) -> Extension | None:

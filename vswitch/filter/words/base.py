@@ -26,9 +26,7 @@ class Asked:
     def bad(self, high: int | None = None, low: int = 0) -> Complaint:
         if high is None:
             return Complaint(f'{self.extension}: bad integer value for option "{self.option}", or out of range.\n')
-        return Complaint(
-            f'{self.extension}: bad value for option "{self.option}", or out of range ({low}-{high}).\n'
-        )
+        return Complaint(f'{self.extension}: bad value for option "{self.option}", or out of range ({low}-{high}).\n')
 
 
 Reader = Callable[[Any, Asked], Any]
@@ -108,9 +106,7 @@ def take(extension: Extension, fields: Fields, option: Option, words: Any, inver
             raise Complaint(f'{extension.name}: option "{option.name}" cannot be inverted.\n')
         fields.inverted.add(option.field)
     read = option.read
-    fields.values[option.field] = (
-        True if read is None else read(words, extension.asked[fields.family][option.name])
-    )
+    fields.values[option.field] = True if read is None else read(words, extension.asked[fields.family][option.name])
     fields.said[option.field] = option.name
 
 

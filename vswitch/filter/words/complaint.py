@@ -33,7 +33,7 @@ class Complaint(Exception):
 
 
 class Refused(Exception):
-    """The rules that are there do not allow it: code 1. `why` is a sentence; `detail` says more where iptables does not."""
+    """The rules that are there do not allow it: code 1. `detail` says what iptables leaves to the kernel's log."""
 
     def __init__(self, why: str, detail: str = "") -> None:
         super().__init__(why)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from enum import IntFlag
 from typing import Any
 
-from ..matches import Conntrack, ConnState, Direction, State, Status
-from ..values import Net, Range
+from ..matches import ConnState, Conntrack, Direction, State, Status
+from ..values import Net
 from .base import Asked, Extension, Option, written
 from .complaint import Complaint
 from .names import protocol_number
-from .readers import address, mask, FULL, port_range, ranged, write_net, write_range
+from .readers import FULL, address, mask, port_range, ranged, write_net, write_range
 
 OF_PACKETS = {s.name: s for s in (State.INVALID, State.NEW, State.RELATED, State.ESTABLISHED, State.UNTRACKED)}
 STATES = OF_PACKETS | {"SNAT": State.SNAT, "DNAT": State.DNAT}
@@ -105,9 +105,7 @@ CONNTRACK = Extension(
         _port("--ctorigdstport", "original_destination_port"),
         _port("--ctreplsrcport", "reply_source_port"),
         _port("--ctrepldstport", "reply_destination_port"),
-        Option(
-            "--ctstatus", "status", _flags(STATUSES, Status(0), 'Bad ctstatus "{}"'), write_statuses, invert=True
-        ),
+        Option("--ctstatus", "status", _flags(STATUSES, Status(0), 'Bad ctstatus "{}"'), write_statuses, invert=True),
         Option("--ctexpire", "expires", ranged(0xFFFFFFFF), write_range, invert=True),
         Option("--ctdir", "direction", _direction, lambda value: value.name),
     ),

@@ -159,7 +159,11 @@ DSCP_TARGET = Extension(
 # TTL and hop limit: the same under two names
 
 COMPARES = {"eq": (Compare.EQUAL, "=="), "lt": (Compare.LESS, "<"), "gt": (Compare.GREATER, ">")}
-CHANGES = {"set": (Change.SET, "set to"), "inc": (Change.INCREASE, "increment by"), "dec": (Change.DECREASE, "decrement by")}  # fmt: skip
+CHANGES = {
+    "set": (Change.SET, "set to"),
+    "inc": (Change.INCREASE, "increment by"),
+    "dec": (Change.DECREASE, "decrement by"),
+}
 
 
 def _with(kind: Any, low: int) -> Callable[[str, Asked], tuple[Any, int]]:

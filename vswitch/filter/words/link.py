@@ -5,26 +5,27 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..matches import Addrtype, AddressType, Mac, PacketType, Physdev, Pkttype
+from ..matches import AddressType, Addrtype, Mac, PacketType, Physdev, Pkttype
 from .base import Asked, Demands, Extension, Fields, Option, written
 from .complaint import Complaint
+from .readers import octets, savable
 
 MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 LONGEST_INTERFACE = 15
 
 
 def interface(text: str) -> str:
-    """The name of an interface: its form is all that is checked, for it may come later."""
+    """The name of an interface: its form is all that is checked, for it may come later.
+
+    iptables only warns of characters that no interface's name can have; but then a save could not be read back.
+    """
     if not text:
         raise Complaint("Empty interface is likely to be undesired")
-    if len(text.encode()) > LONGEST_INTERFACE:
+    if len(octets(text)) > LONGEST_INTERFACE:
         raise Complaint(f"interface name `{text}' must be shorter than IFNAMSIZ ({LONGEST_INTERFACE})")
+    if "/" in text or not savable(text):
+        raise Complaint(f"weird character in interface `{text}' ('/' and ' ' are not allowed by the kernel).")
     return text
-
-
-def weird(name: str) -> bool:
-    """iptables warns of such a name, and takes it."""
-    return "/" in name or any(character.isspace() for character in name)
 
 
 # mac
@@ -60,7 +61,7 @@ def _port(text: str, asked: Asked) -> str:
     return interface(text)
 
 
-PHYSDEV = Extension(
+PHYSDEV: Extension = Extension(
     name="physdev",
     struct=Physdev,
     options=(
@@ -98,9 +99,7 @@ def _packet_type(text: str, asked: Asked) -> PacketType:
 PKTTYPE = Extension(
     name="pkttype",
     struct=Pkttype,
-    options=(
-        Option("--pkt-type", "type", _packet_type, lambda held: held.name.lower(), invert=True, required=True),
-    ),
+    options=(Option("--pkt-type", "type", _packet_type, lambda held: held.name.lower(), invert=True, required=True),),
     show=lambda held, numeric: f" PKTTYPE {'!=' if held.inverted else '='} {held.type.name.lower()}",
 )
 

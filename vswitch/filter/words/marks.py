@@ -21,7 +21,9 @@ ALL = 0xFFFFFFFF
 # The matches
 
 
-def _match(name: str, struct: type) -> Extension:
+def _match(name: str, struct: type, plain: str) -> Extension:
+    """`plain` is what a listing of iptables has where `!` could be."""
+
     def make(fields: Fields) -> Any:
         value, mask = fields.values["value"]
         return struct(value=value, mask=mask, inverted=frozenset(fields.inverted))
@@ -30,7 +32,7 @@ def _match(name: str, struct: type) -> Extension:
         return f"{' !' if held.inverted else ''} --mark {write_masked(held.value, held.mask)}"
 
     def show(held: Any, numeric: bool) -> str:
-        return f" {name} match {'! ' if held.inverted else ''}{write_masked(held.value, held.mask)}"
+        return f" {name} match {'! ' if held.inverted else plain}{write_masked(held.value, held.mask)}"
 
     option = Option("--mark", "value", masked(), invert=True, required=True)
     return Extension(name=name, struct=struct, options=(option,), show=show, save=save, make=make)
@@ -98,9 +100,7 @@ def _make_connmark(fields: Fields) -> Any:
         value, mask = values["change"]
         return SetConnmark(value=value, mask=mask, shift=shift)
     both = values.get("mask", ALL)
-    return values["change"](
-        nfmask=values.get("nfmask", both), ctmask=values.get("ctmask", both), shift=shift
-    )
+    return values["change"](nfmask=values.get("nfmask", both), ctmask=values.get("ctmask", both), shift=shift)
 
 
 def _operation(struct: type) -> Callable[[str, Asked], type]:
@@ -110,13 +110,6 @@ def _operation(struct: type) -> Callable[[str, Asked], type]:
 def _shift(sign: int) -> Callable[[str, Asked], int]:
     read = within(32)
     return lambda text, asked: sign * read(text, asked)
-
-
-def _mask(text: str, asked: Asked) -> int:
-    value = number(text)
-    if value is None or value > ALL:
-        raise asked.bad()
-    return value
 
 
 def _write_shift(shift: int) -> str:
@@ -154,14 +147,14 @@ CONNMARK_TARGET = Extension(
         Option("--restore-mark", "change", _operation(RestoreMark), words=0),
         Option("--left-shift-mark", "shift", _shift(1)),
         Option("--right-shift-mark", "shift", _shift(-1)),
-        Option("--mask", "mask", _mask),
-        Option("--nfmask", "nfmask", _mask),
-        Option("--ctmask", "ctmask", _mask),
+        Option("--mask", "mask", within(ALL)),
+        Option("--nfmask", "nfmask", within(ALL)),
+        Option("--ctmask", "ctmask", within(ALL)),
     ),
     show=_show_connmark,
     save=_save_connmark,
     make=_make_connmark,
 )
 
-EXTENSIONS = (_match("mark", Mark), _match("connmark", Connmark))
+EXTENSIONS = (_match("mark", Mark, ""), _match("connmark", Connmark, " "))
 TARGETS = (MARK_TARGET, CONNMARK_TARGET)

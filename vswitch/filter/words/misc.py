@@ -8,7 +8,7 @@ from ..matches import Comment, Frag, Iprange, Limit
 from ..values import AddressRange
 from .base import Asked, Demands, Extension, Fields, Option
 from .complaint import Complaint
-from .readers import address, ranged, within, write_range
+from .readers import address, octets, ranged, within, write_range
 
 PLAIN = re.compile(r"[-_0-9a-zA-Z]+")
 
@@ -26,7 +26,9 @@ LONGEST_COMMENT = 255
 
 
 def _comment(text: str, asked: Asked) -> str:
-    return text.encode()[:LONGEST_COMMENT].decode(errors="ignore")
+    if "\n" in text or "\r" in text:
+        raise Complaint("comment: newlines not allowed in --comment")  # a save is of lines
+    return octets(text)[:LONGEST_COMMENT].decode(errors="ignore")
 
 
 COMMENT = Extension(
@@ -42,7 +44,7 @@ COMMENT = Extension(
 SCALE = 10_000  # of the kernel: ten-thousandths of a second
 UNITS = {"day": 86_400 * SCALE, "hour": 3600 * SCALE, "min": 60 * SCALE, "sec": SCALE}
 SPELLED = {"second": "sec", "minute": "min", "hour": "hour", "day": "day"}
-RATE = re.compile(r"([0-9]+)(?:/([a-zA-Z]+))?")
+RATE = re.compile(r"([0-9]{1,9})(?:/([a-zA-Z]+))?")
 
 
 def _rate(text: str, asked: Asked) -> int:
@@ -50,7 +52,7 @@ def _rate(text: str, asked: Asked) -> int:
     parts = RATE.fullmatch(text)
     unit = _unit(parts[2]) if parts else None
     if parts is None or unit is None or int(parts[1]) == 0:
-        raise Complaint(f"bad rate \"{text}\"'")
+        raise Complaint(f'bad rate "{text}"\'')
     period = UNITS[unit] // int(parts[1])
     if period == 0:
         raise Complaint(f'Rate too fast "{text}"')

@@ -34,7 +34,7 @@ def protocol_number(text: str) -> int:
     number = NUMBERS.get(text.lower())
     if number is not None:
         return number
-    if text.isascii() and text.isdecimal() and int(text) < 256:
+    if text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) < 256:
         return int(text)
     raise Complaint(f'unknown protocol "{text.lower()}" specified')
 
@@ -48,7 +48,7 @@ def service_number(text: str) -> int | None:
     """The port that the host's list of services has for a name, of whatever protocol."""
     try:
         return socket.getservbyname(text)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

@@ -10,11 +10,11 @@ from ..targets import Dnat, Masquerade, Netmap, Redirect, Snat
 from ..values import AddressRange, Net, Range
 from .base import Asked, Demands, Extension, Fields, Option
 from .complaint import Complaint
-from .names import WITH_PORTS, WITH_PORTS_NAMES
-from .readers import address, net, number, service_number, write_addresses, write_net, write_range
+from .names import WITH_PORTS, WITH_PORTS_NAMES, service_number
+from .readers import address, net, number, write_addresses, write_net, write_range
 
 TOP = 65535
-PORTS = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+PORTS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 Place = tuple[AddressRange | None, Range | None, int | None]  # addresses, ports, base
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ..matches import Multiport, Side, Tcp, Udp
@@ -16,6 +17,7 @@ GROUPS = {"ALL": 63, "NONE": 0}
 SYN_ONLY = (FLAGS["FIN"] | FLAGS["SYN"] | FLAGS["RST"] | FLAGS["ACK"], FLAGS["SYN"])
 
 
+@lru_cache(256)
 def _flags(text: str) -> int:
     total = 0
     for name in text.split(","):
@@ -151,8 +153,7 @@ def _save_multiport(value: Multiport) -> str:
 
 def _show_multiport(value: Multiport, numeric: bool) -> str:
     turned = " !" if value.inverted else ""
-    # of a range iptables prints numbers only
-    ports = ",".join(show_ports(r, "tcp", numeric or r.first != r.last) for r in value.ports)
+    ports = ",".join(show_ports(r, "tcp", numeric) for r in value.ports)
     return f" multiport {SIDES[value.side]} {turned}{ports}"
 
 

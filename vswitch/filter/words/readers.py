@@ -6,7 +6,6 @@ import re
 import socket
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 from ..values import Address, AddressRange, Net, Range
 from .base import Asked, Reader
@@ -14,16 +13,31 @@ from .complaint import Complaint
 from .names import service_name, service_number
 
 NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+LONGEST_NUMBER = 40  # digits; nothing is asked for that needs as many
 WIDTH = {4: 32, 6: 128}
+
+
+def octets(text: str) -> bytes:
+    """What the kernel would count; words from outside may hold what no encoding has."""
+    return text.encode(errors="replace")
+
+
+def savable(text: str) -> bool:
+    """Whether a name is one word in a save, which has no quotes around names."""
+    return text.isprintable() and " " not in text and '"' not in text
 
 
 def number(text: str) -> int | None:
     """As strtoul(, 0) reads it: decimal, 0x or octal; nothing else may stand there."""
-    if not NUMBER.fullmatch(text):
+    if len(text) > LONGEST_NUMBER or not NUMBER.fullmatch(text):
         return None
     if text[0] == "0" and len(text) > 1:
         return int(text, 16) if text[1] in "xX" else int(text, 8)
     return int(text)
+
+
+def _decimal(text: str, top: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER and int(text) <= top
 
 
 def within(high: int, low: int = 0) -> Reader:
@@ -133,7 +147,7 @@ def address(text: str, family: int) -> Address | None:
 def _short(text: str) -> Address | None:
     """IPv4 of one to three numbers: the rest is zeros, so 10/8 is a network."""
     parts = text.split(".")
-    if len(parts) < 4 and all(p.isascii() and p.isdecimal() and int(p) < 256 for p in parts):
+    if len(parts) < 4 and all(_decimal(p, 255) for p in parts):
         return IPv4Address(bytes([*map(int, parts), *[0] * (4 - len(parts))]))
     return None
 
@@ -141,8 +155,8 @@ def _short(text: str) -> Address | None:
 @lru_cache(256)
 def mask(text: str, family: int) -> Address:
     """A length of a prefix, or a mask in full."""
-    kind: Any = IPv4Address if family == 4 else IPv6Address
-    if text.isascii() and text.isdecimal() and int(text) <= WIDTH[family]:
+    kind: type[Address] = IPv4Address if family == 4 else IPv6Address
+    if _decimal(text, WIDTH[family]):
         return kind(((1 << int(text)) - 1) << (WIDTH[family] - int(text)))
     whole = address(text, family)
     if whole is None:

@@ -9,7 +9,7 @@ from .base import Asked, Demands, Extension, Fields, Option
 from .complaint import Complaint
 from .misc import quoted
 from .names import TCP
-from .readers import number
+from .readers import number, octets
 
 # REJECT
 
@@ -99,9 +99,9 @@ def _level(text: str, asked: Asked) -> int:
 
 
 def _prefix(text: str, asked: Asked) -> str:
-    if "\n" in text:
+    if "\n" in text or "\r" in text:
         raise Complaint("Newlines not allowed in --log-prefix")
-    return text.encode()[:LONGEST_PREFIX].decode(errors="ignore")
+    return octets(text)[:LONGEST_PREFIX].decode(errors="ignore")
 
 
 def _make_log(fields: Fields) -> Log:

@@ -102,7 +102,12 @@ NOTRACK = Extension(
 
 # TCPMSS
 
-LARGEST_MSS = 65495
+HEADERS = {4: 20, 6: 40}
+
+
+def _mss(text: str, asked: Asked) -> int:
+    size: int = within(65535 - HEADERS[asked.family])(text, asked)
+    return size
 
 
 def _tcpmss_further(held: Tcpmss, spec: Any, chains: frozenset[str]) -> str | None:
@@ -118,7 +123,7 @@ TCPMSS = Extension(
     name="TCPMSS",
     struct=Tcpmss,
     options=(
-        Option("--set-mss", "mss", within(LARGEST_MSS)),
+        Option("--set-mss", "mss", _mss),
         Option("--clamp-mss-to-pmtu", "mss", lambda words, asked: None, words=0),
     ),
     show=lambda held, numeric: " TCPMSS clamp to PMTU" if held.mss is None else f" TCPMSS set {held.mss}",
@@ -163,10 +168,11 @@ def _queue(text: str, asked: Asked) -> Range:
 
 
 def _queues(text: str, asked: Asked) -> Range:
-    first, colon, last = text.partition(":")
+    first, _, last = text.partition(":")
     low, top = number(first), number(last)
     if low is None or top is None or not low < top <= QUEUES or top - low >= QUEUES:
-        raise asked.bad(QUEUES)
+        bad = f'bad value for option "{asked.option}" near "{text}", or out of range (0-{QUEUES}).'
+        raise Complaint(f"{asked.extension}: {bad}\n")
     return Range(low, top)
 
 
