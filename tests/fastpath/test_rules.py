@@ -1,0 +1,517 @@
+"""Matches and targets one by one: a rule, a packet, what must come of it. And walks: chains, counters, limits, the log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.rules import (
+    ESTABLISHED, ICMP, ICMPV6, INVALID, LOCAL, MACS, NEW, NONE16, RELATED, REPLY, ROUTED, TO_US, UDP, UNTRACKED,
+    Conn, Pkt, checksum, engine, ip16, net16, rule,
+)  # fmt: skip
+from vswitch._fastpath import _probe_rules as probe
+from vswitch._fastpath.filter.counters import RuleCounters
+from vswitch._fastpath.filter.ruleset import CompiledRuleset
+from vswitch.filter.view import INVERT, LENIENT, AddressView, ChainView, Interfaces, MatchOp, TargetOp
+
+PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
+RAW, MANGLE, NAT, FILTER, SECURITY = range(5)
+V6 = Pkt(src="2001:db8::1", dst="2001:db8::2")
+BOTH, TCP_SYN = (0, 1), 2
+ACCEPT, DROP, RETURN = ((op, ()) for op in (TargetOp.ACCEPT, TargetOp.DROP, TargetOp.RETURN))
+
+
+def test_numbers_agree():
+    """view.py names the same operations as rule.pxd, and structs have the sizes they were designed for."""
+    assert max(MatchOp) == probe.LAST_MATCH and max(TargetOp) == probe.LAST_TARGET
+    assert all(MatchOp[name] == number for name, number in probe.SOME_OPS.items())
+    assert all(TargetOp[name] == number for name, number in probe.SOME_TARGETS.items())
+    assert probe.LAYOUT["rule"] == 128 and probe.LAYOUT["path"] == 192
+
+
+def forward(rules, policy=TargetOp.ACCEPT, table=FILTER, hook=FORWARD):
+    return [ChainView(table, hook, rules, policy, 999)]
+
+
+def matched(match, pkt=None, conn=None, addresses=(), now_s=0):
+    """Whether a rule with the match, and one with its inverse, count the packet."""
+    pkt = pkt or Pkt()
+    op, args = match
+    answers = []
+    for flags in BOTH:
+        run = engine(forward([rule(1, (op, flags, args), do=(TargetOp.NONE, ()))]), pkt.v6, addresses=addresses)
+        verdict = run.table(pkt.parcel(), FILTER, FORWARD, conn and conn.entry(), now_s * 10**9)["verdict"]
+        answers.append("hotdrop" if verdict == "DROP" else run.counters.get(1)[0] == 1)
+    return tuple(answers)
+
+
+YES, NO, NEVER, ALWAYS, HOTDROP = (True, False), (False, True), (False, False), (True, True), ("hotdrop", "hotdrop")
+M = MatchOp
+PORTS_ONLY, ANYTHING = Interfaces(1 << 1, 0), Interfaces(0, 0, True)
+UDP_PKT, PING, PING6 = Pkt(proto=UDP), Pkt(proto=ICMP), replace(V6, proto=ICMPV6, icmp=(128, 0))
+SACK = Pkt(options=bytes([1, 1, 5, 10]) + bytes(8))
+
+CASES = [
+    ("source", M.SRC, net16("10.0.0.0/8"), Pkt(), YES),
+    ("other source", M.SRC, net16("11.0.0.0/8"), Pkt(), NO),
+    ("mask with holes", M.DST, net16("0.0.0.2/0.0.0.255"), Pkt(), YES),
+    ("source of IPv6", M.SRC, net16("2001:db8::/64"), V6, YES),
+    ("destination of IPv6, low half", M.DST, net16("2001:db8::3/128"), V6, NO),
+    ("protocol", M.PROTO, (6,), Pkt(), YES),
+    ("protocol of IPv6", M.PROTO, (17,), V6, NO),
+    ("port in range", M.DPORT, (80, 90), Pkt(), YES),
+    ("port below range", M.DPORT, (81, 90), Pkt(), NO),
+    ("source port", M.SPORT, (1000, 1000), UDP_PKT, YES),
+    ("a fragment has no ports", M.DPORT, (0, 65535), Pkt(fragment=True), NEVER),
+    ("half a TCP header", M.DPORT, (80, 80), Pkt(cut=19), HOTDROP),
+    ("half a UDP header", M.SPORT, (80, 80), Pkt(proto=UDP, cut=7), HOTDROP),
+    ("in by a port", M.IN, PORTS_ONLY, Pkt(), YES),
+    ("in by another port", M.IN, PORTS_ONLY, Pkt(in_port=65), NO),
+    ("in by a device", M.IN, Interfaces(0, 1), Pkt(), YES),
+    ("in by anything", M.IN, ANYTHING, Pkt(), (True, False)),
+    ("out by nothing yet", M.OUT, Interfaces((1 << 4096) - 1, 7), Pkt(out_port=NONE16, out_dev=NONE16), NO),
+    ("address range", M.SRC_RANGE, (ip16("10.0.0.1"), ip16("10.0.0.1")), Pkt(), YES),
+    ("address beyond range", M.DST_RANGE, (ip16("9.255.255.255"), ip16("10.0.0.1")), Pkt(), NO),
+    ("range of IPv6", M.DST_RANGE, (ip16("2001:db8::1"), ip16("2001:db8::ff")), V6, YES),
+    ("first fragment is none", M.FRAGMENT, (), Pkt(), NO),
+    ("fragment", M.FRAGMENT, (), Pkt(fragment=True), YES),
+    ("multiport of destination", M.MULTIPORT, (1, ((22, 22), (80, 81))), Pkt(), YES),
+    ("multiport of source", M.MULTIPORT, (0, ((80, 80),)), Pkt(), NO),
+    ("multiport of either", M.MULTIPORT, (2, ((999, 1001),)), UDP_PKT, YES),
+    ("multiport of a fragment", M.MULTIPORT, (2, ((0, 65535),)), Pkt(fragment=True), NEVER),
+    ("SYN alone", M.TCP_FLAGS, (0x17, 0x02), Pkt(tcp_flags=0x02), YES),
+    ("SYN alone, with ACK", M.TCP_FLAGS, (0x17, 0x02), Pkt(tcp_flags=0x12), NO),
+    ("TCP option", M.TCP_OPTION, (5,), SACK, YES),
+    ("TCP option that is not there", M.TCP_OPTION, (8,), SACK, NO),
+    ("TCP option inside another", M.TCP_OPTION, (0,), SACK, NO),
+    ("TCP option of length 0", M.TCP_OPTION, (3,), Pkt(options=b"\x08\x00\x03\x03"), YES),
+    ("echo request", M.ICMP, (8, 0, 255), PING, YES),
+    ("any ICMP", M.ICMP, (None, 0, 255), PING, (True, False)),
+    ("ICMP code", M.ICMP, (8, 1, 255), PING, NO),
+    ("ICMPv6", M.ICMP, (128, 0, 0), PING6, YES),
+    ("mark", M.MARK, (2, 3), Pkt(mark=6), YES),
+    ("mark outside its mask", M.MARK, (4, 3), Pkt(mark=4), NO),
+    ("MAC", M.MAC, (bytes.fromhex("525400000001"),), Pkt(), YES),
+    ("no MAC of our own", M.MAC, (bytes.fromhex("525400000001"),), Pkt(flags=LOCAL), NEVER),
+    ("length", M.LENGTH, (40, 50), Pkt(payload=10), YES),
+    ("length of IPv6", M.LENGTH, (60, 60), V6, YES),
+    ("TOS", M.TOS, (0x10, 0x10), Pkt(tos=0x18), YES),
+    ("DSCP of IPv6", M.TOS, (0xB8, 0xFC), replace(V6, tos=0xBB), YES),
+    ("TTL", M.TTL, (0, 63), Pkt(), NO),
+    ("hop limit", M.TTL, (64, 64), V6, YES),
+    ("unicast", M.PKTTYPE, (0,), Pkt(), YES),
+    ("broadcast", M.PKTTYPE, (1,), Pkt(mac_dst=MACS[2]), YES),
+    ("multicast", M.PKTTYPE, (2,), Pkt(mac_dst=MACS[3]), YES),
+    ("never", M.NEVER, (), Pkt(), NEVER),
+]
+
+
+@pytest.mark.parametrize(("op", "args", "pkt", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_match(op, args, pkt, expected):
+    if op == M.NEVER:
+        assert not matched((op, args), pkt)[0]
+    else:
+        assert matched((op, args), pkt) == expected
+
+
+STATES = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "SNAT": 64, "DNAT": 128, "UNTRACKED": 256}
+
+
+@pytest.mark.parametrize(("ct_info", "tracked", "status", "states"), [
+    (NEW, True, 8, {"NEW"}),
+    (ESTABLISHED | REPLY, True, 8, {"ESTABLISHED"}),
+    (RELATED, True, 8 | 16, {"RELATED", "SNAT"}),
+    (ESTABLISHED, True, 8 | 32, {"ESTABLISHED", "DNAT"}),
+    (INVALID, False, 0, {"INVALID"}),
+    (0, False, 0, {"INVALID"}),
+    (UNTRACKED, False, 0, {"UNTRACKED"}),
+])  # fmt: skip
+def test_ctstate(ct_info, tracked, status, states):
+    conn = Conn(status=status) if tracked else None
+    found = {name for name, bit in STATES.items() if matched((M.CTSTATE, (bit,)), Pkt(ct_info=ct_info), conn) == YES}
+    assert found == states
+
+
+@pytest.mark.parametrize(("op", "args", "expected"), [
+    (M.CTPROTO, (6,), YES),
+    (M.CTORIGSRC, net16("10.0.0.1/32"), YES),
+    (M.CTORIGDST, net16("10.0.0.1/32"), NO),
+    (M.CTREPLSRC, net16("10.0.0.2/32"), YES),
+    (M.CTREPLDST, net16("192.0.2.0/24"), YES),
+    (M.CTORIGSRCPORT, (1000, 1000), YES),
+    (M.CTORIGDSTPORT, (81, 90), NO),
+    (M.CTREPLSRCPORT, (80, 80), YES),
+    (M.CTREPLDSTPORT, (40000, 50000), YES),
+    (M.CTSTATUS, (2,), NO),
+    (M.CTSTATUS, (8,), YES),
+    (M.CTSTATUS, (0,), NO),
+    (M.CTEXPIRE, (40, 60), YES),
+    (M.CTEXPIRE, (0, 10), NO),
+    (M.CTDIR, (0,), YES),
+    (M.CTDIR, (1,), NO),
+    (M.CONNMARK, (5, 0xF), YES),
+])  # fmt: skip
+def test_connection(op, args, expected):
+    conn = Conn(reply=("10.0.0.2", "192.0.2.1", 80, 45000, 6), mark=0x15, expires_s=150)
+    assert matched((op, args), Pkt(ct_info=ESTABLISHED), conn, now_s=100) == expected
+    assert matched((op, args), Pkt()) == NEVER, "without a connection nothing is said of it"
+
+
+def test_a_packet_without_connection_passes_what_stands_beside_its_state():
+    """--ctstate INVALID --ctproto 6: the kernel looks no further than the state."""
+    asked = [(M.CTSTATE, 0, (1,)), (M.CTPROTO, LENIENT, (6,)), (M.CTDIR, INVERT | LENIENT, (0,))]
+    run = engine(forward([rule(1, *asked, do=DROP)]))
+    assert run.table(Pkt().parcel(), FILTER, FORWARD)["verdict"] == "DROP"
+
+
+ADDRESSES = (
+    AddressView(ip16("10.0.0.254"), 0, 0), AddressView(ip16("10.0.0.255"), 0, 0, True), AddressView(ip16("10.9.0.1"), 1, 0),
+    AddressView(ip16("10.7.0.1"), 1, 7), AddressView(ip16("2001:db8::fe"), 0, 0),
+)  # fmt: skip
+UNICAST, LOCAL_TYPE, BROADCAST, MULTICAST = 1 << 1, 1 << 2, 1 << 3, 1 << 5
+
+
+@pytest.mark.parametrize(("dst", "mode", "types", "expected"), [
+    ("10.0.0.254", 0, LOCAL_TYPE, YES),
+    ("10.0.0.254", 0, UNICAST, NO),
+    ("10.0.0.1", 0, UNICAST | BROADCAST, YES),
+    ("10.0.0.255", 0, BROADCAST, YES),
+    ("255.255.255.255", 0, BROADCAST, YES),
+    ("0.1.2.3", 0, BROADCAST, YES),
+    ("224.0.0.1", 0, MULTICAST, YES),
+    ("127.0.0.1", 0, LOCAL_TYPE, YES),
+    ("10.9.0.1", 0, LOCAL_TYPE, YES),
+    ("10.9.0.1", 2, LOCAL_TYPE, NO),   # not an address of the device that it came in by
+    ("10.0.0.254", 2, LOCAL_TYPE, YES),
+    ("10.7.0.1", 0, LOCAL_TYPE, NO),   # another router's
+    ("2001:db8::fe", 0, LOCAL_TYPE, YES),
+    ("2001:db8::fe", 0, UNICAST, YES),
+    ("2001:db8::1", 0, LOCAL_TYPE, NO),
+    ("ff02::1", 0, MULTICAST, YES),
+    ("::1", 0, LOCAL_TYPE, YES),
+])  # fmt: skip
+def test_addrtype(dst, mode, types, expected):
+    pkt = Pkt(src="2001:db8::5" if ":" in dst else "10.0.0.1", dst=dst)
+    assert matched((M.ADDRTYPE, (mode, types)), pkt, addresses=ADDRESSES) == expected
+
+
+IN, OUT, IS_BRIDGED, IS_IN, IS_OUT = 1, 2, 4, 8, 16
+PORT1, PORT2 = Interfaces(1 << 1, 0), Interfaces(1 << 2, 0)
+
+
+@pytest.mark.parametrize(("asked", "inverted", "ports", "pkt", "expected"), [
+    (IN, 0, (PORT1, None), Pkt(), True),
+    (IN, 0, (PORT2, None), Pkt(), False),
+    (IN, IN, (PORT2, None), Pkt(), True),
+    (IN | OUT, 0, (PORT1, PORT2), Pkt(), True),
+    (OUT, OUT, (None, PORT2), Pkt(), False),
+    (OUT, 0, (None, PORT2), Pkt(flags=ROUTED), False),
+    (IS_BRIDGED, 0, (None, None), Pkt(), True),
+    (IS_BRIDGED, 0, (None, None), Pkt(flags=ROUTED), False),
+    (IS_BRIDGED, IS_BRIDGED, (None, None), Pkt(flags=TO_US), True),
+    (IS_IN, 0, (None, None), Pkt(flags=ROUTED), True),
+    (IS_IN, 0, (None, None), Pkt(in_dev=2), False),     # the uplink is no bridge's port
+    (IN, IN, (PORT1, None), Pkt(flags=LOCAL), True),
+    (IS_OUT, 0, (None, None), Pkt(out_port=NONE16), False),
+])  # fmt: skip
+def test_physdev(asked, inverted, ports, pkt, expected):
+    run = engine(forward([rule(1, (M.PHYSDEV, 0, (asked, inverted, *ports)), do=DROP)]))
+    assert (run.table(pkt.parcel(), FILTER, FORWARD)["verdict"] == "DROP") == expected
+
+
+# Targets
+
+
+def edited(target, pkt, conn=None, table=MANGLE):
+    run = engine(forward([rule(1, do=target)], table=table), pkt.v6)
+    parcel, entry = pkt.parcel(), conn and conn.entry()
+    run.table(parcel, table, FORWARD, entry)
+    return parcel, entry
+
+
+@pytest.mark.parametrize(("target", "pkt", "after"), [
+    ((TargetOp.TOS, (0x10, 0xFF)), Pkt(tos=3), {"tos": 0x10}),
+    ((TargetOp.TOS, (0xB8, 0xFC)), Pkt(tos=3), {"tos": 0xBB}),
+    ((TargetOp.TOS, (0xB8, 0xFC)), replace(V6, tos=0x43), {"tos": 0xBB}),
+    ((TargetOp.TTL, (0, 1)), Pkt(), {"ttl": 1}),
+    ((TargetOp.TTL, (1, 250)), Pkt(), {"ttl": 255}),
+    ((TargetOp.TTL, (2, 65)), Pkt(), {"ttl": 0}),
+    ((TargetOp.TTL, (2, 1)), V6, {"ttl": 63}),
+])  # fmt: skip
+def test_header_edits(target, pkt, after):
+    """The frame is what would have been built so from the start: the checksum above all."""
+    parcel, _ = edited(target, pkt)
+    assert parcel.content == replace(pkt, **after).frame()
+    assert all(getattr(parcel, name) == value for name, value in after.items())
+
+
+def mss(value):
+    return bytes([2, 4]) + value.to_bytes(2, "big")
+
+
+@pytest.mark.parametrize(("target", "pkt", "options"), [
+    ((TargetOp.TCPMSS, (1000,)), Pkt(tcp_flags=2, options=mss(1460)), mss(1000)),
+    ((TargetOp.TCPMSS, (1000,)), Pkt(tcp_flags=2, options=mss(900)), mss(900)),
+    ((TargetOp.TCPMSS, (1001,)), Pkt(tcp_flags=2, options=b"\1" + mss(1460) + b"\1\1\1"), b"\1" + mss(1001) + b"\1\1\1"),
+    ((TargetOp.TCPMSS, (1000,)), Pkt(tcp_flags=2, options=mss(1460), needs=1), mss(1000)),
+    ((TargetOp.TCPMSS, (1000,)), replace(V6, tcp_flags=2, options=mss(1440)), mss(1000)),
+    ((TargetOp.TCPMSS, (None,)), Pkt(tcp_flags=2, options=mss(1460), in_dev=0, out_dev=1), mss(1360)),
+    ((TargetOp.TCPMSS, (None,)), replace(V6, tcp_flags=2, options=mss(1460), in_dev=2, out_dev=1), mss(1240)),
+    ((TargetOp.TCPMSS, (None,)), Pkt(tcp_flags=2, options=mss(1460), in_dev=NONE16, out_dev=NONE16), mss(1460)),
+    ((TargetOp.TCPMSS, (1000,)), Pkt(tcp_flags=2, options=b"\x08\0\2\4"), b"\x08\0\2\4"),  # length 0; then cut short
+    ((TargetOp.TCPMSS, (1000,)), UDP_PKT, b""),
+])  # fmt: skip
+def test_tcpmss(target, pkt, options):
+    parcel, _ = edited(target, pkt)
+    assert parcel.content == replace(pkt, options=options).frame()
+    if pkt.proto == 6 and not pkt.needs:
+        body = parcel.content[54 if pkt.v6 else 34 :]
+        assert checksum(pkt.pseudo(len(body)) + body) == 0
+
+
+@pytest.mark.parametrize(("target", "marks", "after"), [
+    ((TargetOp.MARK, (0x12, 0xFF)), (0xABCD, 0), (0xAB12, 0)),
+    ((TargetOp.MARK, (0x0F, 0)), (0x3C, 0), (0x33, 0)),                                 # --xor-mark
+    ((TargetOp.CONNMARK, (0, 7, 0xFF, 0, 0)), (0, 0xF00), (0, 0xF07)),
+    ((TargetOp.CONNMARK, (0, 1, 0xFFFFFFFF, 0, 4)), (0, 9), (0, 0x10)),
+    ((TargetOp.CONNMARK, (1, 0, 0xFF, 0x0F, 0)), (0x3A, 0x1234), (0x3A, 0x120A)),
+    ((TargetOp.CONNMARK, (2, 0, 0x0F, 0xFF, 0)), (0x3AFF, 0x1234), (0x3A04, 0x1234)),
+    ((TargetOp.CONNMARK, (2, 0, 0xF000, 0xFFFFFFFF, -12)), (0, 0x1234), (1, 0x1234)),
+])  # fmt: skip
+def test_marks(target, marks, after):
+    parcel, entry = edited(target, Pkt(mark=marks[0]), Conn(mark=marks[1]))
+    assert (parcel.mark, entry.mark) == after
+
+
+def test_classify_and_no_connection_to_mark():
+    assert edited((TargetOp.CLASSIFY, (0x10002,)), Pkt())[0].class_id == 0x10002
+    assert edited((TargetOp.CONNMARK, (2, 0, 0xFF, 0xFF, 0)), Pkt(mark=5))[0].mark == 5
+
+
+def test_verdicts_bring_their_details():
+    reject = engine(forward([rule(1, do=(TargetOp.REJECT, (0x0303,)))])).table(Pkt().parcel(), FILTER, FORWARD)
+    assert (reject["verdict"], reject["table"], reject["arg"]) == ("REJECT", FILTER, 0x0303)
+    queue = engine(forward([rule(1, do=(TargetOp.QUEUE, (4, 7, 1)))]))
+    there, back = Pkt(), Pkt(src="10.0.0.2", dst="10.0.0.1")
+    found = [queue.table(pkt.parcel(), FILTER, FORWARD) for pkt in (there, back)]
+    assert {one["verdict"] for one in found} == {"QUEUE"} and found[0]["arg"] == found[1]["arg"] and 4 <= found[0]["arg"] <= 7
+    assert found[0]["target"]["mode"] == 1
+    args = (ip16("192.0.2.1"), ip16("192.0.2.9"), 1024, 2048, 1000, 7)
+    nat = engine(forward([rule(1, do=(TargetOp.DNAT, args))], table=NAT, hook=PREROUTING)).table(Pkt().parcel(), NAT, PREROUTING)
+    assert nat["verdict"] == "NAT" and nat["target"]["op"] == TargetOp.DNAT
+    assert tuple(nat["target"][name] for name in ("min_ip", "max_ip", "min_port", "max_port", "base_port", "flags")) == args
+
+
+def test_ct_chooses_once():
+    chain = [rule(1, do=(TargetOp.CT, (6, 5, 9))), rule(2, do=(TargetOp.CT, (1, 0, 0)))]
+    run, parcel = engine(forward(chain, table=RAW, hook=PREROUTING)), Pkt().parcel()
+    found = run.table(parcel, RAW, PREROUTING)
+    assert (found["zones"], parcel.zone, found["zone_reply"], parcel.ct_info) == (6, 5, 9, 0)
+    run, parcel = engine(forward(chain[1:], table=RAW, hook=PREROUTING)), Pkt().parcel()
+    assert run.table(parcel, RAW, PREROUTING)["zones"] == 1 and parcel.ct_info == UNTRACKED
+
+
+def test_log_writes_a_record_and_goes_on():
+    run = engine(forward([rule(7, do=(TargetOp.LOG, ())), rule(8, do=DROP)]))
+    pkt = Pkt(payload=300, mark=3)
+    assert run.table(pkt.parcel(), FILTER, FORWARD, now_ns=5)["verdict"] == "DROP"
+    (record,) = run.logs.drain(0)
+    assert (record["rule"], record["hook"], record["mark"], record["length"], record["now_ns"]) == (7, FORWARD, 3, 340, 5)
+    assert record["data"] == pkt.frame()[14:174] and record["dst_mac"] == pkt.frame()[:6]
+    for _ in range(300):
+        run.table(pkt.parcel(), FILTER, FORWARD)
+    assert run.logs.lost(0) == 44 and len(run.logs.drain(0)) == 256 and run.logs.drain(0) == []
+
+
+def test_limit_is_a_token_bucket():
+    """Three at once, then one every ten seconds; what stands before it uses no token, what stands behind it does."""
+    asked = [(M.DPORT, 0, (80, 80)), (M.LIMIT, 0, (10 * 10**9, 3)), (M.SPORT, 0, (1000, 1000))]
+    run = engine(forward([rule(1, *asked, do=DROP)]))
+
+    def dropped(second, pkt=None):
+        return run.table((pkt or Pkt()).parcel(), FILTER, FORWARD, now_ns=10**12 + second * 10**9)["verdict"] == "DROP"
+
+    assert not dropped(0, Pkt(dport=81)) and not dropped(0, Pkt(sport=1))
+    assert [dropped(0) for _ in range(4)] == [True, True, False, False]
+    assert [dropped(9), dropped(11), dropped(12), dropped(21)] == [False, True, False, True]
+    assert [dropped(500) for _ in range(4)] == [True, True, True, False]
+    run.counters.recycle(1)
+    assert dropped(500)
+
+
+# Walks
+
+
+def chains_of(*chains, table=FILTER):
+    """The first is FORWARD's, the rest are the user's."""
+    return [ChainView(table, FORWARD if number == 0 else None, list(rules), TargetOp.DROP if number == 0 else TargetOp.ACCEPT, 999)
+            for number, rules in enumerate(chains)]  # fmt: skip
+
+
+def jump(number, chain, *matches):
+    return rule(number, *matches, do=(TargetOp.JUMP, (chain,)))
+
+
+def goto(number, chain):
+    return rule(number, do=(TargetOp.GOTO, (chain,)))
+
+
+COUNT = (TargetOp.NONE, ())
+
+
+@pytest.mark.parametrize(("chains", "verdict", "counted"), [
+    ([[]], "DROP", [999]),
+    ([[rule(1), rule(2)]], "ACCEPT", [1]),
+    ([[rule(1, do=RETURN), rule(2)]], "DROP", [1, 999]),
+    ([[jump(1, 1), rule(2)], [rule(3, do=COUNT)]], "ACCEPT", [1, 2, 3]),
+    ([[jump(1, 1), rule(2)], [rule(3, do=RETURN), rule(4, do=DROP)]], "ACCEPT", [1, 2, 3]),
+    ([[jump(1, 1), rule(2)], [jump(3, 2), rule(4, do=COUNT)], [rule(5, do=RETURN)]], "ACCEPT", [1, 2, 3, 4, 5]),
+    ([[goto(1, 1), rule(2)], [rule(3, do=RETURN)]], "DROP", [1, 3, 999]),
+    ([[goto(1, 1), rule(2)], []], "DROP", [1, 999]),
+    ([[jump(1, 1), rule(2)], [goto(3, 2), rule(4, do=DROP)], [rule(5, do=COUNT)]], "ACCEPT", [1, 2, 3, 5]),
+    ([[jump(1, 1), jump(2, 1), rule(3)], []], "ACCEPT", [1, 2, 3]),
+    ([[jump(1, 1, (M.DPORT, 0, (81, 81))), rule(2)], [rule(3, do=DROP)]], "ACCEPT", [2]),
+    ([[jump(1, 1)], []], "DROP", [1, 999]),
+])  # fmt: skip
+def test_chains(chains, verdict, counted):
+    run, pkt = engine(chains_of(*chains)), Pkt(payload=60)
+    assert run.table(pkt.parcel(), FILTER, FORWARD)["verdict"] == verdict
+    ids = [1, 2, 3, 4, 5, 999]
+    assert [number for number in ids if run.counters.get(number) == (1, 100)] == counted
+    assert sum(run.counters.get(number)[0] for number in ids) == len(counted)
+
+
+def test_chains_too_deep_or_in_circles_are_refused():
+    deep = [[jump(1, number + 1)] for number in range(64)] + [[]]
+    assert engine(chains_of(*deep)).table(Pkt().parcel(), FILTER, FORWARD)["verdict"] == "DROP"
+    with pytest.raises(ValueError, match="64 deep"):
+        engine(chains_of(*deep[:-1], [jump(1, 65)], []))
+    through_gotos = [[goto(1, number + 1)] for number in range(200)] + [[rule(2)]]
+    assert engine(chains_of(*through_gotos)).table(Pkt().parcel(), FILTER, FORWARD)["verdict"] == "ACCEPT"
+    for circle in ([[jump(1, 1)], [goto(2, 1)]], [[], [jump(1, 2)], [goto(2, 1)]]):
+        with pytest.raises(ValueError, match="circle"):
+            engine(chains_of(*circle))
+    for astray in ([[jump(1, 7)]], [[jump(1, 0)]]):
+        with pytest.raises(ValueError, match="not one of its table"):
+            engine(chains_of(*astray))
+    with pytest.raises(ValueError, match="no counters"):
+        engine(chains_of([rule(1000)]))
+
+
+def test_untouched_tables_are_skipped_whole():
+    chains = [ChainView(FILTER, hook, [], TargetOp.ACCEPT, 10 + hook) for hook in (INPUT, FORWARD, OUTPUT)]
+    chains += [ChainView(MANGLE, hook, [rule(1, do=COUNT)] if hook == INPUT else [], TargetOp.ACCEPT, 20 + hook) for hook in range(5)]
+    run = engine(chains)
+    assert run.ruleset.active(4) == [(MANGLE, hook) for hook in range(5)] and run.ruleset.active(6) == []
+    run.table(Pkt().parcel(), FILTER, FORWARD)
+    assert run.counters.get(10 + FORWARD) == (0, 0)
+
+
+def test_families_have_rules_of_their_own():
+    compiled = CompiledRuleset(1, chains_of([rule(1)]), chains_of([jump(2, 1)], [rule(3)]), capacity=1000)
+    counters = RuleCounters(1000)
+    run = probe.Engine(compiled, counters)
+    assert run.table(Pkt().parcel(), FILTER, FORWARD)["verdict"] == "ACCEPT"
+    assert run.table(V6.parcel(), FILTER, FORWARD)["verdict"] == "ACCEPT"
+    assert [counters.get(number)[0] for number in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_counters_of_workers_add_up_and_can_be_set():
+    compiled, counters = CompiledRuleset(1, chains_of([rule(1)]), [], capacity=10000), RuleCounters(10000)
+    for worker in (0, 1, 15):
+        probe.Engine(compiled, counters, worker=worker).table(Pkt().parcel(), FILTER, FORWARD)
+    assert counters.get(1) == (3, 120)
+    assert counters.take(1) == (3, 120) and counters.read([1, 2]) == {1: (0, 0), 2: (0, 0)}
+    counters.set(1, 1000, 5000)
+    probe.Engine(compiled, counters).table(Pkt().parcel(), FILTER, FORWARD)
+    assert counters.get(1) == (1001, 5040)
+
+
+# Paths: what is cached at all
+
+
+def second(run, pkt, conn, way="forward"):
+    """Whether the same packet finds a path after its like has walked."""
+    run.judge(pkt.parcel(), conn, way)
+    return run.judge(pkt.parcel(), conn, way)["hit"]
+
+
+FORWARDED = Pkt(ct_info=ESTABLISHED)
+
+
+@pytest.mark.parametrize(("rules", "pkt", "status", "cached"), [
+    ([rule(1)], FORWARDED, 8, True),
+    ([rule(1)], Pkt(ct_info=NEW), 8, True),
+    ([rule(1)], FORWARDED, 0, False),                                   # unconfirmed
+    ([rule(1)], Pkt(ct_info=RELATED | REPLY), 8, False),                # an ICMP error's addresses are another's
+    ([rule(1, do=DROP)], FORWARDED, 8, True),
+    ([rule(1, do=(TargetOp.REJECT, (0,)))], FORWARDED, 8, True),
+    ([rule(1, (M.LIMIT, 0, (1, 1)))], FORWARDED, 8, False),
+    ([rule(1, (M.CTEXPIRE, 0, (0, 1)))], FORWARDED, 8, False),
+    ([rule(1, (M.TCP_OPTION, 0, (5,)))], FORWARDED, 8, False),
+    ([rule(1), rule(2, (M.LIMIT, 0, (1, 1)))], FORWARDED, 8, True),     # never came to the limit
+    ([rule(1, do=(TargetOp.LOG, ()))], FORWARDED, 8, False),
+    ([rule(1, do=(TargetOp.QUEUE, (0, 0, 0)))], FORWARDED, 8, False),
+    ([rule(number, do=COUNT) for number in range(15)], FORWARDED, 8, True),
+    ([rule(number, do=COUNT) for number in range(16)], FORWARDED, 8, False),
+])  # fmt: skip
+def test_what_is_cached(rules, pkt, status, cached):
+    assert second(engine(forward(rules)), pkt, Conn(status=status).entry()) == cached
+
+
+def test_a_path_ends_with_its_generation():
+    counters, conn = RuleCounters(1000), Conn().entry()
+    old, new = (engine(forward([rule(1, do=do)]), generation=n, counters=counters) for n, do in ((1, ACCEPT), (2, DROP)))
+    assert second(old, FORWARDED, conn)
+    first = new.judge(FORWARDED.parcel(), conn)
+    assert (first["verdict"], first["hit"]) == ("DROP", False) and new.judge(FORWARDED.parcel(), conn)["hit"]
+    assert old.judge(FORWARDED.parcel(), conn)["verdict"] == "ACCEPT"
+
+
+def test_a_path_is_not_for_the_next_connection_in_the_entry():
+    """Another hash: the entry was freed and taken again between a worker's walk and its note of it."""
+    run, conn = engine(forward([rule(1)])), Conn().entry()
+    assert second(run, replace(FORWARDED, hash=1 << 60), conn)
+    assert not run.judge(replace(FORWARDED, hash=2 << 60).parcel(), conn)["hit"]
+
+
+def test_rules_not_reached_cost_no_paths():
+    """An early ACCEPT is one path, whatever later rules read."""
+    run = engine(forward([rule(1, (M.CTSTATE, 0, (2,))), rule(2, (M.LENGTH, 0, (0, 99)))]))
+    conn = Conn().entry()
+    hits = [run.judge(Pkt(ct_info=ESTABLISHED, payload=size, tos=size, mark=size).parcel(), conn)["hit"] for size in range(20)]
+    assert hits == [False] + [True] * 19 and run.ruleset.path_counters() == (1, 0)
+
+
+def test_prerouting_knows_raw_before_conntrack():
+    chains = forward([rule(1, (M.DPORT, 0, (80, 80)), do=COUNT)], table=RAW, hook=PREROUTING)
+    chains += forward([rule(2, (M.CTSTATE, 0, (2,)), do=(TargetOp.MARK, (1, 1)))], table=MANGLE, hook=PREROUTING)
+    run, conn = engine(chains), Conn().entry()
+    first, *others = [run.prerouting(Pkt().parcel(), ESTABLISHED, conn) for _ in range(3)]
+    assert not first["hit"] and all(other["hit"] and other["peek"] for other in others)
+    changed = run.prerouting(Pkt().parcel(), NEW, conn)
+    assert changed["peek"] and not changed["hit"] and run.counters.get(1)[0] == 4 and run.counters.get(2)[0] == 3
+    raw = engine(forward([rule(1, do=(TargetOp.CT, (1, 0, 0)))], table=RAW, hook=PREROUTING))
+    fresh = Conn().entry()
+    assert not any(raw.prerouting(Pkt().parcel(), ESTABLISHED, fresh)["hit"] for _ in range(2))
+
+
+def test_a_shifted_mark_makes_its_readers_look_at_all_of_it():
+    shifts = (TargetOp.CONNMARK, (0, 0, 0, 0, 1))
+    run = engine(forward([rule(1, do=shifts), rule(2, (M.CONNMARK, 0, (2, 2)), do=DROP)]))
+    conn, verdicts = Conn(mark=1).entry(), []
+    for mark in (1, 0, 1):
+        conn.mark = mark
+        verdicts.append(run.judge(FORWARDED.parcel(), conn)["verdict"])
+    assert verdicts == ["DROP", "ACCEPT", "DROP"]
+
+
+def test_ways_are_kept_apart():
+    chains = forward([rule(1, do=DROP)]) + [ChainView(FILTER, INPUT, [rule(2)], TargetOp.ACCEPT, 998)]
+    run, conn = engine(chains), Conn().entry()
+    for _ in range(2):
+        assert run.judge(FORWARDED.parcel(), conn)["verdict"] == "DROP"
+        assert run.judge(FORWARDED.parcel(), conn, "input")["verdict"] == "ACCEPT"
+
+
