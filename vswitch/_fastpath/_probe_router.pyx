@@ -90,7 +90,7 @@ cdef class ProbeDevice:
 
     cdef _fill(self, Address *a, str text):
         ip, prefix = text.split("/")
-        cdef uint32_t bits = int(prefix) + (96 if "." in ip else 0)
+        bits = int(prefix) + (96 if "." in ip else 0)
         mask = ((1 << 128) - (1 << 128 - bits)).to_bytes(16)
         memcpy(&a.mask, <const char *>mask, 16)
         a.ip = _ip(ip)

@@ -46,12 +46,12 @@ cdef inline bint echo4_turn(Packet *packet, const Ip *source, bint partial) noex
     cdef uint8_t *ip = packet.l3
     cdef uint8_t *icmp = packet.l4
     cdef uint32_t header = <uint32_t>(icmp - ip), i
-    cdef uint16_t old = load16(icmp)
     if not partial and fold(sum_words(icmp, packet.l4_length)) != 0xffff:
         return False
     icmp[0] = ICMP_ECHO_REPLY
     if not partial:                     # a partial one is summed up later: ICMP has no pseudo-header
-        store16(icmp + 2, adjust(load16(icmp + 2), delta16(old, load16(icmp))))
+        store16(icmp + 2, 0)            # summed anew: of all zeros, an incremental update would make the wrong zero
+        store16(icmp + 2, sum_finish(sum_words(icmp, packet.l4_length)))
     echo_turned(packet, source)
     ip[8] = DEFAULT_TTL
     ip_store(ip + 12, &packet.src, True)
