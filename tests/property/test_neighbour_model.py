@@ -6,6 +6,7 @@ fixed, deleted and flushed. After every step the two agree on every neighbour, a
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
@@ -238,3 +239,16 @@ def test_no_room_for_a_permanent_neighbour_is_said() -> None:
         table.add(1, "10.0.0.2", "02:00:00:00:00:01", 1)
     with pytest.raises(ValueError, match="not the MAC address of one station"):
         table.add(1, "10.0.0.2", "01:00:5e:00:00:01", 1)
+
+
+def test_readers_never_see_a_neighbour_by_anothers_mac() -> None:
+    table = NeighbourTable(limit=16, device_limit=16)
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(probe.churn, table, 40, 200_000) for _ in range(2)]
+        reader = pool.submit(probe.look, table, 40, 400_000)
+        for writer in writers:
+            writer.result()
+        assert reader.result()[1] == 0
+    rows = table.rows()
+    assert len(rows) == table.counters().entries == table.device_entries(1) <= 16
+    assert len({row.address for row in rows}) == len(rows)

@@ -148,7 +148,7 @@ def time_routes(Routes routes not None, list ips, uint32_t rounds):
             for i in range(n):
                 found += route_find(&routes.table, &numbers[i]) != NULL
         started = monotonic_ns() - started
-    return started / (rounds * n), found
+    return <double>started / (rounds * n), found
 
 
 def neighbour(NeighbourTable table not None, uint16_t device, str ip, uint32_t now_s):
@@ -172,7 +172,40 @@ def time_neighbours(NeighbourTable table not None, uint16_t device, list ips, ui
             for i in range(n):
                 found += neighbour_find(&table.table, device, &numbers[i], 1, &mac) != 0
         started = monotonic_ns() - started
-    return started / (rounds * n), found
+    return <double>started / (rounds * n), found
+
+
+cdef inline void _nth(uint32_t n, Ip *ip, uint64_t *mac) noexcept nogil:
+    """An address of its own for every number, and the MAC that goes with it."""
+    ip.high, ip.low = 0, <uint64_t>n << 32 | 0xffff0000ULL
+    mac[0] = <uint64_t>(n + 1) * 0x10101 << 8 | 2
+
+
+def churn(NeighbourTable table not None, uint32_t addresses, uint32_t rounds):
+    """Keep learning `addresses` addresses in turn, each long after the last, so that all take each other's place. Holds no
+    GIL."""
+    cdef uint64_t mac
+    cdef uint32_t i, waiting
+    cdef Ip ip
+    with nogil:
+        for i in range(rounds):
+            _nth(i % addresses, &ip, &mac)
+            resolve.neighbour_learn(&table.table, 1, &ip, mac, resolve.LEARN_CREATE, 10 + i * 10, &waiting)
+
+
+def look(NeighbourTable table not None, uint32_t addresses, uint32_t rounds):
+    """Keep looking for the same addresses meanwhile; how often one was known, and how often by a MAC that is another's. Holds
+    no GIL."""
+    cdef uint64_t mac, found, known = 0, wrong = 0
+    cdef uint32_t i
+    cdef Ip ip
+    with nogil:
+        for i in range(rounds):
+            _nth(i % addresses, &ip, &mac)
+            if neighbour_find(&table.table, 1, &ip, 1, &found) == resolve.NUD_STALE:
+                known += 1
+                wrong += found != mac
+    return known, wrong
 
 
 cdef list _released(NeighbourTable table, uint32_t waiting):
@@ -278,12 +311,14 @@ def hear_nd(ProbeDevice device not None, NeighbourTable table not None, bytes fr
 
 
 def ask(ProbeDevice device not None, str source, str target, mac=None):
-    """arp_request or nd_solicit, by the target's family."""
+    """arp_request or nd_solicit, by the target's family; nd_announce for an IPv6 address of our own."""
     cdef Ip own = _ip(source), other = _ip(target)
     cdef uint8_t out[128]
     cdef uint32_t length
     if "." in target:
         length = arp.arp_request(out, &device.device, &own, &other, _mac(mac))
+    elif source == target:
+        length = nd.nd_announce(out, &device.device, &own)
     else:
         length = nd.nd_solicit(out, &device.device, &own, &other, _mac(mac))
     return out[:length]

@@ -139,6 +139,12 @@ cdef inline uint32_t nd_solicit(uint8_t *out, const Device *device, const Ip *so
     cdef Ip to = solicited_node(target) if mac == 0 else target[0]
     return nd_write(out, device.mac, mac if mac else group_mac(&to), source, &to, ND_SOLICIT, 0, target)
 
+cdef inline uint32_t nd_announce(uint8_t *out, const Device *device, const Ip *own) noexcept nogil:
+    """Tell all nodes that an address is ours, as gratuitous ARP does. A frame of ND_FRAME bytes."""
+    cdef Ip to
+    to.high, to.low = 0x02ff, 0x0100000000000000ULL
+    return nd_write(out, device.mac, group_mac(&to), own, &to, ND_ADVERT, ND_ROUTER | ND_OVERRIDE, own)
+
 cdef inline uint32_t nd_write(uint8_t *out, uint64_t own_mac, uint64_t to_mac, const Ip *source, const Ip *to, uint8_t kind,
                               uint8_t flags, const Ip *target) noexcept nogil:
     """A whole frame with our MAC as its option. `out` has room for ND_FRAME bytes."""

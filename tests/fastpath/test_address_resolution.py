@@ -214,6 +214,15 @@ def test_a_solicitation_of_our_own(mac: str | None) -> None:
     assert probe.ask(gateway(), "fd00::1", "fd00::2", mac) == bytes(expected)
 
 
+def test_an_address_of_our_own_is_announced() -> None:
+    announced = probe.ask(gateway(), "10.0.0.1", "10.0.0.1")
+    assert announced[:42] == bytes(Ether(dst=ALL, src=OWN) / ARP(op=1, hwsrc=OWN, psrc="10.0.0.1", hwdst=NO_MAC, pdst="10.0.0.1"))
+    assert probe.ask(gateway(), "fd00::1", "fd00::1") == bytes(
+        Ether(dst="33:33:00:00:00:01", src=OWN) / IPv6(src="fd00::1", dst="ff02::1", hlim=255)
+        / ICMPv6ND_NA(tgt="fd00::1", R=1, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=OWN)
+    )
+
+
 def test_addresses() -> None:
     device = gateway()
     owned = ["10.0.0.1", "192.0.2.1", "fd00::1", LINK_LOCAL]
