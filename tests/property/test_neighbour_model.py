@@ -1,7 +1,8 @@
 """The neighbour table, driven in any order of events, against a dict.
 
-Neighbours are asked for, answer, speak unasked, change their MAC, fall silent; frames wait, leave or fail; time passes; some are
-fixed, deleted and flushed. After every step the two agree on every neighbour, and every frame comes out once.
+Neighbours are asked for, answer, speak unasked, change their MAC, fall silent; frames wait, leave or fail; time
+passes; some are fixed, deleted and flushed. After every step the two agree on every neighbour, and every frame comes
+out once.
 """
 
 from __future__ import annotations
@@ -184,7 +185,8 @@ class NeighbourMachine(RuleBasedStateMachine):
         counters = self.table.counters()
         assert counters.entries == len(self.known)
         assert counters.pending == sum(entry.state in ("incomplete", "delay", "probe") for entry in self.known.values())
-        assert counters.pool_bytes == 2048 * sum(-(-len(frame) // 2032) for entry in self.known.values() for frame, _ in entry.frames)
+        waiting = [frame for entry in self.known.values() for frame, _ in entry.frames]
+        assert counters.pool_bytes == 2048 * sum(-(-len(frame) // 2032) for frame in waiting)
         for device in DEVICES:
             assert self.table.device_entries(device) == sum(key[0] == device for key in self.known)
 
@@ -195,7 +197,8 @@ TestNeighbourTable.settings = settings(max_examples=100, stateful_step_count=40,
 
 def ask_for(table: NeighbourTable, device: int, count: int, now_s: int = 1) -> int:
     """How many of `count` unknown neighbours may be asked for."""
-    return sum(probe.wait(table, device, f"10.{device}.{n >> 8}.{n & 255}", b"", 0, now_s) == probe.SOLICIT for n in range(count))
+    addresses = [f"10.{device}.{n >> 8}.{n & 255}" for n in range(count)]
+    return sum(probe.wait(table, device, address, b"", 0, now_s) == probe.SOLICIT for address in addresses)
 
 
 def test_a_scan_takes_half_of_its_devices_share_and_nobody_elses() -> None:

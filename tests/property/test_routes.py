@@ -18,7 +18,9 @@ NOWHERE = bytes(16)
 
 # Few bits vary, so that prefixes nest, repeat and end side by side, at both ends of the address space too.
 v4_addresses = st.builds(lambda a, b: bytes([a, 0, 0, b]), st.sampled_from([0, 10, 127, 255]), st.integers(0, 255))
-v6_addresses = st.builds(lambda a, b: bytes([a]) + bytes(14) + bytes([b]), st.sampled_from([0, 0x20, 0xFF]), st.integers(0, 255))
+v6_addresses = st.builds(
+    lambda a, b: bytes([a]) + bytes(14) + bytes([b]), st.sampled_from([0, 0x20, 0xFF]), st.integers(0, 255)
+)
 networks = st.one_of(
     st.builds(lambda a, n: ip_network((a, n), strict=False), v4_addresses, st.integers(0, 32)),
     st.builds(lambda a, n: ip_network((a, n), strict=False), v6_addresses, st.integers(0, 128)),

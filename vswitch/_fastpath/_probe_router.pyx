@@ -1,7 +1,7 @@
 """Test doors onto l3/: routes, neighbours, ARP, neighbour discovery, ICMP; not in the wheel.
 
-Every frame is copied into memory of exactly its size, so that a sanitizer sees the first byte read beyond it. Where an answer
-may be longer than the question there is room behind the frame, forbidden until the answer is written.
+Every frame is copied into memory of exactly its size, so that a sanitizer sees the first byte read beyond it. Where
+an answer may be longer than the question there is room behind the frame, forbidden until the answer is written.
 """
 from ipaddress import ip_address
 
@@ -182,8 +182,7 @@ cdef inline void _nth(uint32_t n, Ip *ip, uint64_t *mac) noexcept nogil:
 
 
 def churn(NeighbourTable table not None, uint32_t addresses, uint32_t rounds):
-    """Keep learning `addresses` addresses in turn, each long after the last, so that all take each other's place. Holds no
-    GIL."""
+    """Keep learning addresses in turn, each long after the last, so that all take each other's place. Holds no GIL."""
     cdef uint64_t mac
     cdef uint32_t i, waiting
     cdef Ip ip
@@ -194,8 +193,7 @@ def churn(NeighbourTable table not None, uint32_t addresses, uint32_t rounds):
 
 
 def look(NeighbourTable table not None, uint32_t addresses, uint32_t rounds):
-    """Keep looking for the same addresses meanwhile; how often one was known, and how often by a MAC that is another's. Holds
-    no GIL."""
+    """Look for the same addresses meanwhile: how often one was known, and how often by another's MAC. Holds no GIL."""
     cdef uint64_t mac, found, known = 0, wrong = 0
     cdef uint32_t i
     cdef Ip ip
@@ -234,8 +232,9 @@ def wait(NeighbourTable table not None, uint16_t device, str ip, bytes frame not
 
 
 def sweep(NeighbourTable table not None, uint32_t now_s):
-    """A second's timers, as a list of ("solicit", device, ip, mac or None) and ("failed", device, ip, frames); None: another
-    worker has served them."""
+    """A second's timers: a list of ("solicit", device, ip, mac or None) and ("failed", device, ip, frames).
+
+    None: another worker has served them."""
     cdef resolve.NeighbourSweep sweep
     cdef resolve.NeighbourEvent event
     if not resolve.sweep_begin(&table.table, &sweep, now_s):
@@ -261,7 +260,8 @@ cdef bint _dissect(Packet *p, uint8_t *l3, uint32_t room):
         if at < 20 or p.length < at or p.length > room:
             return False
         p.src, p.dst = ip4_at(l3 + 12), ip4_at(l3 + 16)
-        p.flags = (PACKET_FRAGMENT if load16be(l3 + 6) & 0x1fff else 0) | (PACKET_MORE if load16be(l3 + 6) & 0x2000 else 0)
+        p.flags = PACKET_FRAGMENT if load16be(l3 + 6) & 0x1fff else 0
+        p.flags |= PACKET_MORE if load16be(l3 + 6) & 0x2000 else 0
     elif room >= 40 and l3[0] >> 4 == 6:
         p.family, p.length, at, proto = 6, 40 + load16be(l3 + 4), 40, l3[6]
         p.ttl, p.tos = l3[7], <uint8_t>(load16be(l3) >> 4)
@@ -329,7 +329,8 @@ def turn(bytes packet not None, str source, bint partial=False):
     cdef _Exact exact = _Exact(packet)
     cdef Ip own = _ip(source)
     cdef Packet p
-    if not _dissect(&p, exact.data, exact.length) or not echo.echo_is_request(&p) or not echo.echo_turn(&p, &own, partial):
+    if not _dissect(&p, exact.data, exact.length) or not echo.echo_is_request(&p) \
+            or not echo.echo_turn(&p, &own, partial):
         return None
     return exact.data[:exact.length]
 

@@ -1,10 +1,10 @@
 """Builds a route table for the fast path. See route.pxd for what it is.
 
-A route is (network, prefix, gateway, device): addresses are the 16 bytes of core/ip.pxd, IPv4 as ::ffff:a.b.c.d with a
-prefix of 96 to 128; the gateway is 16 zero bytes for a connected network. Of two routes to the same prefix the first given
-counts.
+A route is (network, prefix, gateway, device): addresses are the 16 bytes of core/ip.pxd, IPv4 as ::ffff:a.b.c.d with
+a prefix of 96 to 128; the gateway is 16 zero bytes for a connected network. Of two routes to the same prefix the
+first given counts.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
