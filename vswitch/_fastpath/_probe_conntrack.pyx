@@ -17,7 +17,7 @@ from .filter.conntrack cimport (
     ct_prefetch, ct_tuple_to,
 )
 from .filter.entries cimport ct_delete
-from .filter.icmp cimport ct_invert
+from .filter.track_icmp cimport ct_invert
 from .filter.rows cimport connection_row
 from .filter.track cimport ct_burst, ct_track
 

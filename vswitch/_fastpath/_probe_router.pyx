@@ -16,7 +16,7 @@ cimport vswitch._fastpath.l3.icmp as icmp
 cimport vswitch._fastpath.l3.limit as limit
 cimport vswitch._fastpath.l3.nd as nd
 cimport vswitch._fastpath.l3.resolve as resolve
-cimport vswitch._fastpath.l3.rewrite as rewrite
+cimport vswitch._fastpath.l3.hop as rewrite
 from vswitch._fastpath.core.frame cimport Frame
 from vswitch._fastpath.core.ip cimport Ip, ip4_at, ip6_at
 from vswitch._fastpath.core.native cimport load16be, memory_allow, memory_forbid, monotonic_ns

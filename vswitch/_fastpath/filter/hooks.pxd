@@ -19,7 +19,7 @@ from ..core.packet cimport *
 from ..core.verdict cimport *
 from .binding cimport bind_connection
 from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_candidate, ct_hash, ct_prefetch
-from .entries cimport ct_abandon
+from .confirm cimport ct_abandon
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
 from .path cimport Path, path_find, path_follow, path_peek, path_store

@@ -21,7 +21,7 @@ from .conntrack cimport (
     CtSettings, ct_find_locked, ct_lock,
 )
 from .entries cimport ct_event
-from .icmp cimport icmp_is_error, icmpv6_is_error, icmpv6_is_untracked
+from .track_icmp cimport icmp_is_error, icmpv6_is_error, icmpv6_is_untracked
 from .tcp cimport TRACK_ACCEPT, TRACK_INVALID, TRACK_REOPEN, tcp_flags_valid, tcp_packet
 from .udp cimport pair_packet, udp_packet
 

@@ -14,7 +14,7 @@ from ..core.packet cimport CT_RELATED, CT_REPLY, NO_ENTRY, Packet, Tuple
 from .confirm cimport ct_abandon, ct_join
 from .conntrack cimport CT_ORIGINAL, CT_REPLY_DIR, Conntrack, ct_find_locked, ct_first, ct_hash, ct_lock
 from .entries cimport ct_take
-from .icmp cimport ct_invert, icmp_asks, icmpv6_asks
+from .track_icmp cimport ct_invert, icmp_asks, icmpv6_asks
 from .states cimport TCP_INVALID, TCP_NONE, TCP_SYN_SENT
 from .tcp cimport TRACK_INVALID, segment_kind, tcp_transitions
 

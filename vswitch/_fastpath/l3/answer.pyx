@@ -21,7 +21,7 @@ from .limit cimport icmp_allowed
 from .nd cimport ND_ADVERT, ND_SOLICIT, nd_hear, nd_solicit
 from .reassemble cimport expire_fragments
 from .resolve cimport *
-from .rewrite cimport set_destination, set_macs
+from .hop cimport set_destination, set_macs
 
 cdef enum:
     ETH_P_IP = 0x0800

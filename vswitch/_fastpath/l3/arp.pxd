@@ -15,7 +15,7 @@ from ..core.wire cimport ETH_HLEN, mac_at, mac_is_group
 from .address cimport device_on_link, device_owns, ip_is_loopback
 from .neighbour cimport Neighbours
 from .resolve cimport *
-from .rewrite cimport set_macs
+from .hop cimport set_macs
 
 cdef enum:
     ETH_P_ARP = 0x0806

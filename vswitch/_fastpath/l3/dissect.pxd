@@ -222,7 +222,8 @@ cdef inline uint8_t ipv6(Packet *packet, const uint8_t *end) noexcept nogil:
     packet.ttl = ip[7]
     packet.src = ip6_at(ip + 8)
     packet.dst = ip6_at(ip + 24)
-    if packet.src.high & 0xff == 0xff:
+    # Mapped IPv4 addresses have no business on a wire, and would be taken for IPv4's (core/ip.pxd).
+    if (packet.src.high & 0xff) == 0xff or ip_is_v4(&packet.src) or ip_is_v4(&packet.dst):
         return IP_SOURCE
     extensions(packet, ip[6], ip + IPV6_HLEN, ip + total)
     return PENDING

@@ -14,7 +14,7 @@ from ..io.checksum cimport (
 )
 from .icmp cimport ICMP6_ECHO, ICMP6_ECHO_REPLY, ICMP_ECHO, ICMP_ECHO_REPLY, ip4_header, ip6_header
 from .nd cimport icmp6_sum_right
-from .rewrite cimport DEFAULT_TTL
+from .hop cimport DEFAULT_TTL
 
 cdef enum:
     IP_NOP = 1                          # the option that says nothing

@@ -19,11 +19,11 @@ from ..core.snapshot cimport OFFLOAD_CSUM, Device
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN
 from ..filter.conntrack cimport CT_FREE, CtEntry, ct_hash
-from ..filter.entries cimport ct_abandon
+from ..filter.confirm cimport ct_abandon
 from .address cimport ip_is_link_local
 from .dissect cimport ETH_P_IP, ETH_P_IPV6, network, start
 from .neighbour cimport NUD_VALID, neighbour_find
-from .rewrite cimport set_destination
+from .hop cimport set_destination
 from .route cimport Route, route_find
 from .router cimport leave_by
 

@@ -15,7 +15,7 @@ from ..core.packet cimport PACKET_FRAGMENT, Packet
 from ..core.snapshot cimport Device
 from ..io.checksum cimport sum_finish, sum_length, sum_pseudo6, sum_words
 from .address cimport device_broadcast, ip_is_loopback
-from .rewrite cimport DEFAULT_TTL
+from .hop cimport DEFAULT_TTL
 
 cdef enum:
     ICMP_HLEN = 8

@@ -18,7 +18,7 @@ from ..io.checksum cimport fold, sum_finish, sum_length, sum_pseudo6, sum_words
 from .address cimport device_on_link, device_owns, group_mac, solicited_node
 from .neighbour cimport Neighbours
 from .resolve cimport *
-from .rewrite cimport set_macs
+from .hop cimport set_macs
 
 cdef enum:
     ND_SOLICIT = 135

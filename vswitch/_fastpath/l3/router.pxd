@@ -30,7 +30,7 @@ from .answer cimport (
     complain_expired, complain_no_route, complain_prohibited, complain_too_big, hear_arp, serve_packet, wait_for,
 )
 from .neighbour cimport NUD_VALID, neighbour_find
-from .rewrite cimport set_macs, ttl_decrement, untag
+from .hop cimport set_macs, ttl_decrement, untag
 from .route cimport Route, route_find
 
 cdef enum:
