@@ -113,7 +113,7 @@ cdef inline uint8_t nat_confirm(Conntrack *ct, Nat *nat, Packet *packet, Frame *
 cdef inline bint nat_strayed(const CtEntry *entry, const Packet *packet, uint16_t device) noexcept nogil:
     """Whether a masqueraded connection's packet leaves by another device than the one whose address it borrowed.
 
-    The route changed: the packet is to be dropped (NAT_STRAYED) and the connection deleted, so that the next one begins anew.
+    The route changed: drop the packet (NAT_STRAYED) and delete the connection, so that the next one begins anew.
     """
     return entry.masquerade_dev != NAT_NO_DEVICE and not packet.ct_info & CT_REPLY and entry.masquerade_dev != device
 
