@@ -140,6 +140,11 @@ def rule(number: int, *matches: tuple[int, int, Any], do: tuple[int, tuple[Any, 
     return RuleView(number, matches, do)
 
 
+def forward(rules: list[RuleView], policy: int = TargetOp.ACCEPT, table: int = 3, hook: int = 2) -> list[ChainView]:
+    """One chain, by default FORWARD of table filter; its policy counts by id 999."""
+    return [ChainView(table, hook, rules, policy, 999)]
+
+
 def engine(chains: Sequence[ChainView], v6: bool = False, generation: int = 1, addresses: Sequence[AddressView] = (),
            counters: RuleCounters | None = None, paths: int = 65536) -> Engine:  # fmt: skip
     both = ([], list(chains)) if v6 else (list(chains), [])

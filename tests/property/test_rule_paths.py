@@ -7,10 +7,14 @@ one that is not theirs unless the walk noted all it looked at.
 from __future__ import annotations
 
 import random
+import threading
 
 import pytest
 
 from tests.rules import ESTABLISHED, NEW, NONE16, REPLY, Conn, Pkt, engine, ip16, net16, rule
+from vswitch._fastpath._probe_rules import Engine
+from vswitch._fastpath.filter.counters import RuleCounters
+from vswitch._fastpath.filter.ruleset import CompiledRuleset
 from vswitch.filter.view import ChainView, Interfaces, MatchOp, TargetOp
 
 MARKS, MASKS = (0, 1, 2, 3, 0x100), (0xFFFFFFFF, 1, 3, 0x100)
@@ -149,3 +153,33 @@ def test_a_full_table_walks():
     """Two places and no more: what finds none is walked, and right."""
     for seed in range(50):
         play(seed, paths=3)
+
+
+def test_workers_share_a_connection_and_two_generations():
+    """Four threads, two rulesets with opposite verdicts, one entry: each packet is judged by its own worker's rules."""
+
+    def ruleset(generation: int, first, second):
+        rules = [
+            rule(1, (MatchOp.LENGTH, 0, (0, 45)), do=(first, ())),
+            rule(2, (MatchOp.TOS, 0, (0x10, 0xFF)), do=(first, ())),
+            rule(3, do=(second, ())),
+        ]
+        return CompiledRuleset(generation, [ChainView(3, 2, rules, TargetOp.ACCEPT, 4)], [], capacity=100)
+
+    counters, conn = RuleCounters(100), Conn().entry()
+    sets = ruleset(1, TargetOp.DROP, TargetOp.ACCEPT), ruleset(2, TargetOp.ACCEPT, TargetOp.DROP)
+    pkts = [Pkt(ct_info=ESTABLISHED, payload=size, tos=tos) for size in range(0, 12, 2) for tos in (0, 0x10)]
+    wrong = [-1] * 4
+
+    def work(worker: int) -> None:
+        run = Engine(sets[worker & 1], counters, worker=worker)
+        wrong[worker] = run.hammer([pkt.parcel() for pkt in pkts], conn, 20_000)
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == [0, 0, 0, 0]
+    assert sum(counters.get(number)[0] for number in (1, 2, 3)) == 4 * (20_000 + len(pkts))
+    assert all(one.path_counters() == (9, 0) for one in sets)

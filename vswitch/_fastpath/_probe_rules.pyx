@@ -171,6 +171,13 @@ cdef class Engine:
             path_store(&walk)
         return self._outcome(&walk, False)
 
+    def resume(self, Parcel parcel not None, uint32_t table, uint32_t hook):
+        """Go on behind a table, on the way of forwarded packets."""
+        cdef Walk walk
+        walk_begin(&walk, &self.ruleset.rules, &self.state, &parcel.packet, &parcel.frame, NULL, WAY_FORWARD, 0)
+        walk_resume(&walk, table, hook)
+        return self._outcome(&walk, False)
+
     def prerouting(self, Parcel parcel not None, uint8_t ct_info, Connection connection=None, bint cached=True):
         """Table raw before conntrack, mangle behind it; "peek" tells whether raw was known before conntrack was asked."""
         cdef Walk walk
@@ -195,6 +202,37 @@ cdef class Engine:
         if cached:
             path_store(&walk)
         return self._outcome(&walk, False) | {"peek": peek}
+
+    def hammer(self, list parcels not None, Connection connection not None, uint32_t rounds):
+        """Judge the parcels in turn, by paths or walks, without the interpreter; how often that was not what a walk says.
+
+        For several threads at once, on one ruleset and one connection: rules that edit would have them meddle.
+        """
+        cdef Parcel parcel
+        cdef Packet *packets[16]
+        cdef Frame *frames[16]
+        cdef uint8_t expected[16]
+        cdef Walk walk
+        cdef uint32_t n = min(16, <uint32_t>len(parcels)), i, wrong = 0
+        for i in range(n):
+            parcel = parcels[i]
+            packets[i], frames[i] = &parcel.packet, &parcel.frame
+            walk_begin(&walk, &self.ruleset.rules, &self.state, packets[i], frames[i], &connection.entry, WAY_FORWARD, 0)
+            expected[i] = walk_way(&walk)
+        with nogil:
+            for i in range(rounds):
+                wrong += self.judged(packets[i % n], frames[i % n], &connection.entry) != expected[i % n]
+        return wrong
+
+    cdef uint8_t judged(self, Packet *packet, Frame *frame, CtEntry *entry) noexcept nogil:
+        cdef Walk walk
+        cdef const Path *path = path_find(&self.ruleset.rules, entry, packet, frame, WAY_FORWARD)
+        if path != NULL:
+            return path_follow(path, &self.ruleset.rules, self.state.counters, packet, frame, entry)
+        walk_begin(&walk, &self.ruleset.rules, &self.state, packet, frame, entry, WAY_FORWARD, 0)
+        walk_way(&walk)
+        path_store(&walk)
+        return walk.verdict
 
     def time_walk(self, Parcel parcel not None, uint32_t rounds, uint32_t table=TABLE_FILTER, uint32_t hook=HOOK_FORWARD):
         """Nanoseconds for a walk of one table."""

@@ -54,6 +54,7 @@ cdef struct Path:
 
 cdef struct PathTable:
     uint64_t lock
+    uint64_t seed                       # guests choose what is in keys
     uint64_t used
     uint64_t limit                      # places, [0] included
     uint64_t refused                    # paths that found no room

@@ -3,6 +3,8 @@
 A view is trusted to be well-formed, for compile.py makes it; what could send a walk astray is checked all the same: jumps
 lead to chains, in no circle and at most JUMPS deep, and every id has its counters.
 """
+import os
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -57,6 +59,7 @@ cdef class CompiledRuleset:
         self.paths.path = <Path *>(<char *>self._arena.body() + PATHS * sizeof(uint32_t))
         self.paths.heads = <uint32_t *>self._arena.body()
         self.paths.limit = limit
+        self.paths.seed = int.from_bytes(os.urandom(8), "little")
         self.paths.used = 1
         self.rules.paths = &self.paths
 

@@ -7,9 +7,10 @@ tuple were looked at: any other packet of the connection that agrees in these bi
     walk_begin(&walk, ...)              before the first table
     walk_track(&walk, entry)            as soon as conntrack knows the packet's connection
     walk_table(&walk, TABLE_*, HOOK_*)  -> VERDICT_*; anything but VERDICT_ACCEPT ends the way
-    walk_way(&walk)                     the same for all tables behind conntrack on the walk's way
+    walk_way(&walk)                     the same for all tables behind conntrack on the walk's way, nat apart
+    walk_resume(&walk, table, hook)     ... for those behind one where QUEUE had stopped the packet
 
-These two lie in walk.pyx, once, out of the workers' line: they are as large as they are rare.
+These lie in walk.pyx, once, out of the workers' line: they are as large as they are rare.
 
 Thread safety: a Walk belongs to one worker, as do the counters it charges; meters are shared and swapped atomically.
 """
@@ -94,6 +95,7 @@ cdef struct Walk:
 
 cdef uint8_t walk_table(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil
 cdef uint8_t walk_way(Walk *walk) noexcept nogil
+cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil
 
@@ -136,7 +138,11 @@ cdef inline void walk_begin(Walk *walk, const Ruleset *rules, const RuleState *s
     walk.frame = frame
     walk.now_ns = now_ns
     walk.verdict = VERDICT_ACCEPT
+    walk.table = 0
+    walk.hook = 0
+    walk.arg = 0
     walk.zones = 0
+    walk.zone_reply = 0
     walk.target = NULL
     walk.layer4 = layer4_of(packet)
     walk.hotdrop = False

@@ -3,7 +3,7 @@
 See walk.pxd for what a walk is. Compiling has seen to it that chains call each other JUMPS deep at most, and in no circle.
 A chain's end, and RETURN, lead back to the last jump; without one they lead to the policy. GOTO leaves no way back.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.frame cimport Frame
 from ..core.ip cimport Ip
@@ -189,14 +189,35 @@ cdef uint8_t policy(Walk *walk, const Chain *base) noexcept nogil:
     charge_rule(walk, base.policy_counter)
     return end(walk, VERDICT_DROP if base.policy == TARGET_DROP else VERDICT_ACCEPT, 0, NULL)
 
+cdef int32_t way_stop(uint8_t way, uint32_t n) noexcept nogil:
+    """The n-th table on a way behind conntrack, nat apart, in Netfilter's order: table | hook << 4; -1: the way is over."""
+    cdef int32_t hook = HOOK_FORWARD if way == WAY_FORWARD else HOOK_INPUT if way == WAY_INPUT else HOOK_OUTPUT
+    if way == WAY_PREROUTING:
+        return TABLE_MANGLE | HOOK_PREROUTING << 4 if n == 0 else -1
+    if n == 3:
+        return TABLE_MANGLE | HOOK_POSTROUTING << 4 if way != WAY_INPUT else -1
+    return -1 if n > 3 else (TABLE_MANGLE if n == 0 else TABLE_FILTER if n == 1 else TABLE_SECURITY) | hook << 4
+
+cdef uint8_t walk_from(Walk *walk, uint32_t n) noexcept nogil:
+    """The first verdict that is not ACCEPT ends it."""
+    cdef int32_t stop = way_stop(walk.way, n)
+    while stop >= 0:
+        if walk_table(walk, stop & 15, stop >> 4):
+            return walk.verdict
+        n += 1
+        stop = way_stop(walk.way, n)
+    return VERDICT_ACCEPT
+
 cdef uint8_t walk_way(Walk *walk) noexcept nogil:
-    """The tables behind conntrack, nat apart, in Netfilter's order; the first verdict that is not ACCEPT ends it."""
-    if walk.way == WAY_PREROUTING:
-        return walk_table(walk, TABLE_MANGLE, HOOK_PREROUTING)
-    cdef uint32_t hook = HOOK_FORWARD if walk.way == WAY_FORWARD else HOOK_INPUT if walk.way == WAY_INPUT else HOOK_OUTPUT
-    if walk_table(walk, TABLE_MANGLE, hook) or walk_table(walk, TABLE_FILTER, hook) or walk_table(walk, TABLE_SECURITY, hook):
-        return walk.verdict
-    return VERDICT_ACCEPT if walk.way == WAY_INPUT else walk_table(walk, TABLE_MANGLE, HOOK_POSTROUTING)
+    return walk_from(walk, 0)
+
+cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil:
+    """A packet that comes back from a queue goes on behind the table that sent it there. Half a walk is no path."""
+    cdef uint32_t n = 0
+    walk.uncacheable = True
+    while way_stop(walk.way, n) >= 0 and way_stop(walk.way, n) != <int32_t>(table | hook << 4):
+        n += 1
+    return walk_from(walk, n + 1)
 
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil:
