@@ -20,6 +20,7 @@ from ..core.verdict cimport *
 from .binding cimport bind_connection
 from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_candidate, ct_hash, ct_prefetch
 from .confirm cimport ct_abandon
+from .entries cimport ct_delete
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
 from .path cimport Path, path_find, path_follow, path_peek, path_store
@@ -187,7 +188,8 @@ cdef inline uint8_t hook_postrouting(Context *ctx, Frame *frame, Packet *packet)
         return PENDING
     entry = &ctx.ct.entry[packet.ct]
     if entry.status & IPS_SRC_NAT and nat_strayed(entry, packet, packet.out_dev):
-        return NAT_MALFORMED
+        ct_delete(ctx.ct, packet.ct, ctx.now_s)
+        return NAT_STRAYED
     verdict = translate(ctx, frame, packet, HOOK_POSTROUTING)
     if verdict or entry.use != CT_UNCONFIRMED:
         return verdict

@@ -72,7 +72,9 @@ cdef inline bint resolve(Context *ctx, Frame *frame, const Device *out) noexcept
     cdef const uint8_t *ip = frame.data + ETH_HLEN
     cdef bint v4 = load16be(frame.data + 12) == ETH_P_IP
     cdef Ip hop = ip4_at(ip + 16) if v4 else ip6_at(ip + 24)
-    cdef const Route *way = NULL if ip_is_link_local(&hop) else route_find(&ctx.snapshot.routers[out.router], &hop)
+    cdef const Route *way = NULL
+    if not ip_is_link_local(&hop):
+        way = route_find(&ctx.snapshot.routers[out.router], &hop)
     if way != NULL and not ip_is_zero(&way.gateway):
         hop = way.gateway
     if not neighbour_find(ctx.neighbours, out.id, &hop, ctx.now_s, &frame.dst) & NUD_VALID:
