@@ -229,12 +229,12 @@ cdef inline bint ct_expired(const CtEntry *entry, uint32_t now_s) noexcept nogil
 
 
 cdef inline void ct_prefetch(const Conntrack *ct, uint64_t hash) noexcept nogil:
-    """First stage of a burst's look-ups: have the bucket brought near."""
+    """First stage of a burst's look-ups: have the buckets brought near."""
     prefetch(ct_first(ct, hash))
+    prefetch(ct_second(ct, hash))
 
-cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil:
-    """Second stage: have the entry brought that the bucket names, or the other bucket."""
-    cdef CtBucket *bucket = ct_first(ct, hash)
+cdef inline bint ct_bucket_prefetch(const Conntrack *ct, const CtBucket *bucket, uint64_t hash) noexcept nogil:
+    """Have the entry brought near that the bucket names, if it names one."""
     cdef const char *entry
     cdef uint64_t slot
     cdef int way
@@ -245,8 +245,13 @@ cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil
             prefetch(entry)
             prefetch(entry + 64)
             prefetch(entry + 128)
-            return
-    prefetch(ct_second(ct, hash))
+            return True
+    return False
+
+cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil:
+    """Second stage: have the entry brought near that a bucket names."""
+    if not ct_bucket_prefetch(ct, ct_first(ct, hash), hash):
+        ct_bucket_prefetch(ct, ct_second(ct, hash), hash)
 
 cdef inline bint ct_holds(const CtEntry *entry, const Tuple *tuple, uint64_t direction, uint32_t now_s) noexcept nogil:
     """Whether the entry is the live connection whose tuple this is. Holds: the entry's lock."""

@@ -22,7 +22,7 @@ from .conntrack cimport (
     CT_UNCONFIRMED, CT_WAYS, IPS_ASSURED, IPS_DYING, Conntrack, CtAccount, CtBucket, CtEntry, CtEvent, CtEvents,
     ct_expired, ct_first, ct_hash, ct_lock, ct_second, ct_slot, ct_slot_entry,
 )
-from .states cimport TCP_CLOSE, TCP_CLOSE_WAIT, TCP_FIN_WAIT, TCP_LAST_ACK, TCP_TIME_WAIT
+from .states cimport tcp_closing
 
 cdef enum:
     BATCH = 128                         # entries that go to or from the shared list at once
@@ -93,16 +93,12 @@ cdef inline void unlink_tuple(Conntrack *ct, uint32_t index, uint64_t direction)
     cdef uint64_t hash = ct_hash(ct, &ct.entry[index].tuple[direction])
     ct_unlink(ct, hash, ct_slot(hash, index, direction))
 
-cdef inline bint closing(const CtEntry *entry) noexcept nogil:
-    return not entry.status & IPS_ASSURED or entry.state in (TCP_FIN_WAIT, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_TIME_WAIT,
-                                                             TCP_CLOSE)
-
 cdef inline bint may_kill(const CtEntry *entry, int which, uint32_t now_s) noexcept nogil:
     if which == KILL_ANY or ct_expired(entry, now_s):
         return True
     if which == KILL_UNASSURED:
         return not entry.status & IPS_ASSURED
-    return which == KILL_CLOSING and closing(entry)
+    return which == KILL_CLOSING and (not entry.status & IPS_ASSURED or tcp_closing(entry.state))
 
 cdef bint ct_kill(Conntrack *ct, uint32_t index, uint32_t serial, int which, uint32_t now_s) noexcept nogil:
     """End a confirmed connection if it still is the one of that serial, and `which` allows it; whether it did."""
