@@ -274,7 +274,7 @@ PLAIN = {
         for first, last in args[1]
         for port in ((pkt.sport,), (pkt.dport,), (pkt.sport, pkt.dport))[args[0]]
     ),
-    MatchOp.TCP_FLAGS: lambda pkt, args: pkt.tcp_flags & args[0] == args[1],
+    MatchOp.TCP_FLAGS: lambda pkt, args: pkt.tcp_flags * (pkt.proto == TCP) & args[0] == args[1],
     MatchOp.ICMP: lambda pkt, args: args[0] is None or (pkt.icmp[0] == args[0] and args[1] <= pkt.icmp[1] <= args[2]),
     MatchOp.MARK: lambda pkt, args: pkt.mark & args[1] == args[0],
     MatchOp.MAC: lambda pkt, args: bytes.fromhex(pkt.mac_src.replace(":", "")) == args[0],

@@ -1,4 +1,4 @@
-"""Matches and targets one by one: a rule, a packet, what must come of it. And walks: chains, counters, limits, the log."""
+"""Matches and targets one by one: a rule, a packet, what must come of it. And the log, and limits."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_words_of_ipv6():
 
 @pytest.mark.parametrize(("line", "op", "ends", "ports", "flags"), [
     ("-A POSTROUTING -j SNAT --to-source 192.0.2.1", TargetOp.SNAT, ("192.0.2.1", "192.0.2.1"), (0, 0, 0), 1),
-    ("-A PREROUTING -p tcp -j DNAT --to 10.0.0.5-10.0.0.6:80-90", TargetOp.DNAT, ("10.0.0.5", "10.0.0.6"), (80, 90, 0), 3),
+    ("-A PREROUTING -p tcp -j DNAT --to 10.0.0.5-10.0.0.6:8-9", TargetOp.DNAT, ("10.0.0.5", "10.0.0.6"), (8, 9, 0), 3),
     ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 1-9 --random", TargetOp.MASQUERADE, None, (1, 9, 0), 6),
     ("-A PREROUTING -p tcp -j REDIRECT --to-ports 8080", TargetOp.REDIRECT, None, (8080, 8080, 0), 2),
     ("-A PREROUTING -j NETMAP --to 192.0.2.0/28", TargetOp.NETMAP, ("192.0.2.0", "192.0.2.15"), (0, 0, 0), 65),
