@@ -47,7 +47,8 @@ def test_what_is_cached(rules, pkt, status, cached):
 
 def test_a_path_ends_with_its_generation():
     counters, conn = RuleCounters(1000), Conn().entry()
-    old, new = (engine(forward([rule(1, do=do)]), generation=n, counters=counters) for n, do in ((1, ACCEPT), (2, DROP)))
+    old = engine(forward([rule(1, do=ACCEPT)]), generation=1, counters=counters)
+    new = engine(forward([rule(1, do=DROP)]), generation=2, counters=counters)
     assert second(old, FORWARDED, conn)
     first = new.judge(FORWARDED.parcel(), conn)
     assert (first["verdict"], first["hit"]) == ("DROP", False) and new.judge(FORWARDED.parcel(), conn)["hit"]
@@ -65,7 +66,8 @@ def test_rules_not_reached_cost_no_paths():
     """An early ACCEPT is one path, whatever later rules read."""
     run = engine(forward([rule(1, (M.CTSTATE, 0, (2,))), rule(2, (M.LENGTH, 0, (0, 99)))]))
     conn = Conn().entry()
-    hits = [run.judge(Pkt(ct_info=ESTABLISHED, payload=size, tos=size, mark=size).parcel(), conn)["hit"] for size in range(20)]
+    pkts = [Pkt(ct_info=ESTABLISHED, payload=size, tos=size, mark=size) for size in range(20)]
+    hits = [run.judge(pkt.parcel(), conn)["hit"] for pkt in pkts]
     assert hits == [False] + [True] * 19 and run.ruleset.path_counters() == (1, 0)
 
 

@@ -1,7 +1,8 @@
-"""The verdict cache against walks: two engines with the same rules and counters of their own, one of which never caches.
+"""The verdict cache against walks: two engines with the same rules and counters of their own, one of which never
+caches.
 
-The packets of a connection differ from a common one in one thing or two, so that nearly all find a path, and many find
-one that is not theirs unless the walk noted all it looked at.
+The packets of a connection differ from a common one in one thing or two, so that nearly all find a path, and many
+find one that is not theirs unless the walk noted all it looked at.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Pair:
         self.engines = engine(chains, paths=paths), engine(chains)
         self.kinds = [("10.0.0.1", "10.0.0.2", 1000, 80, 6), ("10.0.0.3", "10.0.0.2", 1000, 80, 6)]
         mirrored = [(dst, src, dport, sport, proto) for src, dst, sport, dport, proto in self.kinds]
-        self.conns = [[Conn(kind, back).entry() for _ in (0, 1)] for kind, back in zip(self.kinds, mirrored, strict=True)]
+        both = zip(self.kinds, mirrored, strict=True)
+        self.conns = [[Conn(kind, back).entry() for _ in (0, 1)] for kind, back in both]
 
     def packet(self, which: int, reply: bool, state: int, fields) -> Pkt:
         src, dst, sport, dport, proto = self.kinds[which]

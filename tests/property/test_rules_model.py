@@ -66,9 +66,9 @@ edits = st.one_of(
 
 
 def does(callees):
-    ends = st.sampled_from([(TargetOp.ACCEPT, ()), (TargetOp.DROP, ()), (TargetOp.RETURN, ()), (TargetOp.REJECT, (0x0303,))])
-    leads = [st.sampled_from([(op, (number,)) for op in (TargetOp.JUMP, TargetOp.GOTO) for number in callees])] if callees else []
-    return st.one_of(edits, ends, *leads)
+    ends = [(TargetOp.ACCEPT, ()), (TargetOp.DROP, ()), (TargetOp.RETURN, ()), (TargetOp.REJECT, (0x0303,))]
+    leads = [(op, (number,)) for op in (TargetOp.JUMP, TargetOp.GOTO) for number in callees]
+    return st.one_of(edits, st.sampled_from(ends), *[st.sampled_from(leads)] * bool(leads))
 
 
 @st.composite
@@ -119,7 +119,8 @@ BUSY = range(1, 60)
 
 
 def busy_tables(chains):
-    return [table for table in (1, 3) if any(c.table == table and (c.rules or c.policy == TargetOp.DROP) for c in chains)]
+    busy = {chain.table for chain in chains if chain.rules or chain.policy == TargetOp.DROP}
+    return sorted(busy)
 
 
 def model_way(chains, state):

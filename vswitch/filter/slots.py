@@ -1,7 +1,9 @@
-"""Where rules count. The model never gives an id twice, so ids grow; the fast path's counters are an array of fixed size.
+"""Where rules count. The model never gives an id twice, so ids grow; the fast path's counters are an array of fixed
+size.
 
-A rule, or a policy, gets a place in the array when it first appears and keeps it for life. What leaves gives its place back
-only by `settle`, when no worker looks at the old rules any more, or a packet under way would count for a stranger.
+A rule, or a policy, gets a place in the array when it first appears and keeps it for life. What leaves gives its
+place back only by `settle`, when no worker looks at the old rules any more, or a packet under way would count for a
+stranger.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class CounterSlots(Mapping[int, int]):
         ids = _ids(rulesets)
         new = [number for number in ids if number not in self._slots]
         if len(new) > len(self._free):
-            raise ValueError(f"no room for {len(new)} more rules: {self._capacity - 1} with their policies are the most")
+            most = self._capacity - 1
+            raise ValueError(f"no room for {len(new)} more rules: {most} with their policies are the most")
         gone = self._slots.keys() - ids.keys() - {0}
         self._leaving += [self._slots.pop(number) for number in gone]
         for number in new:

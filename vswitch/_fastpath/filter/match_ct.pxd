@@ -1,8 +1,8 @@
 """What rules ask of a packet's connection: conntrack, state, connmark.
 
-All fields of one `-m conntrack` hold together. A packet without a connection answers none of them but --ctstate, and where
-a match has that one, the kernel looks at no other field: LENIENT. An entry may be changing under another worker's hands;
-each word is read once.
+All fields of one `-m conntrack` hold together. A packet without a connection answers none of them but --ctstate, and
+where a match has that one, the kernel looks at no other field: LENIENT. An entry may be changing under another
+worker's hands; each word is read once.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 

@@ -1,11 +1,11 @@
 """Targets that edit: marks, TOS and DSCP, TTL and hop limit, MSS, class. They never end a packet's way.
 
-They work on the packet's header and on what Packet says of it, and keep checksums right: IPv4's incrementally, TCP's too
-unless it is partial, for a partial one (OFFLOAD_CSUM) is only the pseudo-header's. Each can be done again from (target,
-packet, frame, entry) alone, which is how the verdict cache repeats them.
+They work on the packet's header and on what Packet says of it, and keep checksums right: IPv4's incrementally, TCP's
+too unless it is partial, for a partial one (OFFLOAD_CSUM) is only the pseudo-header's. Each can be done again from
+(target, packet, frame, entry) alone, which is how the verdict cache repeats them.
 
-Thread safety: the packet is the worker's own. A connection's mark is one word, and of two packets at once one wins, as in
-the kernel.
+Thread safety: the packet is the worker's own. A connection's mark is one word, and of two packets at once one wins,
+as in the kernel.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -131,7 +131,9 @@ cdef inline void edit_mss(const Target *target, const Ruleset *rules, Packet *pa
     """Lower a SYN's MSS, never raise it: a host that names a small one relies on it."""
     cdef uint8_t *tcp = packet.l4
     cdef uint32_t at, end, mss = wanted_mss(target, rules, packet)
-    if packet.tuple.proto != PROTO_TCP or packet.flags & PACKET_FRAGMENT or tcp == NULL or packet.l4_length < TCP_HEADER:
+    if packet.tuple.proto != PROTO_TCP or packet.flags & PACKET_FRAGMENT or tcp == NULL:
+        return
+    if packet.l4_length < TCP_HEADER:
         return
     end = (tcp[12] >> 4) * 4
     if not mss or end > packet.l4_length:

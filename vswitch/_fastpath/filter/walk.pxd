@@ -1,8 +1,9 @@
 """A walk: one packet through one table at one hook, and what it learns for the verdict cache on the way.
 
-A `Walk` lives on the caller's stack for one half of a packet's way (path.pxd): begun once, then taken through the tables
-in Netfilter's order. It notes the rules that counted, the targets that edited, and which bits beyond the connection's own
-tuple were looked at: any other packet of the connection that agrees in these bits takes the same path.
+A `Walk` lives on the caller's stack for one half of a packet's way (path.pxd): begun once, then taken through the
+tables in Netfilter's order. It notes the rules that counted, the targets that edited, and which bits beyond the
+connection's own tuple were looked at: any other packet of the connection that agrees in these bits takes the same
+path.
 
     walk_begin(&walk, ...)              before the first table
     walk_track(&walk, entry)            as soon as conntrack knows the packet's connection

@@ -1,7 +1,8 @@
 """One table at one hook: the rules in order, with a bounded stack for the chains that call each other.
 
-See walk.pxd for what a walk is. Compiling has seen to it that chains call each other JUMPS deep at most, and in no circle.
-A chain's end, and RETURN, lead back to the last jump; without one they lead to the policy. GOTO leaves no way back.
+See walk.pxd for what a walk is. Compiling has seen to it that chains call each other JUMPS deep at most, and in no
+circle. A chain's end, and RETURN, lead back to the last jump; without one they lead to the policy. GOTO leaves no way
+back.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -28,7 +29,8 @@ cdef inline bint addresses_miss(const Packet *packet, const Rule *rule) noexcept
                          | ((packet.src.low & rule.src_mask.low) ^ rule.src.low))
     cdef uint64_t dst = (((packet.dst.high & rule.dst_mask.high) ^ rule.dst.high)
                          | ((packet.dst.low & rule.dst_mask.low) ^ rule.dst.low))
-    return (<uint32_t>(src != 0) ^ (rule.flags & RULE_NOT_SRC)) | (<uint32_t>(dst != 0) ^ (rule.flags & RULE_NOT_DST) >> 1)
+    return ((<uint32_t>(src != 0) ^ (rule.flags & RULE_NOT_SRC))
+            | (<uint32_t>(dst != 0) ^ (rule.flags & RULE_NOT_DST) >> 1))
 
 cdef inline bint ports_hold(Walk *walk, const Rule *rule) noexcept nogil:
     cdef uint16_t sport = bswap16(walk.packet.sport), dport = bswap16(walk.packet.dport)
@@ -190,7 +192,7 @@ cdef uint8_t policy(Walk *walk, const Chain *base) noexcept nogil:
     return end(walk, VERDICT_DROP if base.policy == TARGET_DROP else VERDICT_ACCEPT, 0, NULL)
 
 cdef int32_t way_stop(uint8_t way, uint32_t n) noexcept nogil:
-    """The n-th table on a way behind conntrack, nat apart, in Netfilter's order: table | hook << 4; -1: the way is over."""
+    """The n-th table on a way behind conntrack, nat apart, in their order: table | hook << 4; -1: there is none."""
     cdef int32_t hook = HOOK_FORWARD if way == WAY_FORWARD else HOOK_INPUT if way == WAY_INPUT else HOOK_OUTPUT
     if way == WAY_PREROUTING:
         return TABLE_MANGLE | HOOK_PREROUTING << 4 if n == 0 else -1
