@@ -287,6 +287,10 @@ cdef inline void transport(Packet *packet) noexcept nogil:
         packet.sport = load16(l4 + 4)
         packet.dport = load16(l4)       # type, code
         return
+    elif proto == PROTO_UDPLITE or proto == PROTO_SCTP:
+        if packet.l4_length < (8 if proto == PROTO_UDPLITE else 12):
+            packet.flags |= PACKET_SHORT
+            return
     else:
         return
     packet.sport = load16(l4)
