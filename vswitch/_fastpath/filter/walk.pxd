@@ -88,6 +88,7 @@ cdef struct Walk:
     uint8_t uncacheable
     uint8_t n_counted
     uint8_t n_edits
+    uint32_t connmark                   # as the walk sees it, whatever other workers do meanwhile
     uint64_t key[KEYS]                  # as the packet was when the half began
     uint64_t mask[KEYS]                 # the bits that were looked at
     uint32_t counted[PATH_COUNTERS]     # ids
@@ -169,6 +170,8 @@ cdef inline void walk_track(Walk *walk, CtEntry *entry) noexcept nogil:
     """The packet's connection and state are known now: PREROUTING and OUTPUT learn of them behind their table raw."""
     walk.entry = entry
     walk.key[KEY_PACKET] = (walk.key[KEY_PACKET] & ~0xff0000ULL) | <uint64_t>walk.packet.ct_info << 16
+    walk.connmark = 0
     if entry != NULL:
         walk.key[KEY_STATUS] = key_status(walk.packet, entry)
         walk.key[KEY_MARK] = key_mark(walk.packet, entry)
+        walk.connmark = <uint32_t>(walk.key[KEY_MARK] >> 32)
