@@ -79,6 +79,8 @@ cdef void edit(Walk *walk, uint32_t index) noexcept nogil:
     """Edit, and note it. A mark that is moved makes what is later read of it depend on where it came from."""
     cdef const Target *target = &walk.rules.targets[index]
     if target.op == TARGET_CONNMARK:
+        if walk.entry == NULL:
+            return                      # nor may a path do it, which has a connection
         if target.mode == CONNMARK_RESTORE:
             walk.mask[KEY_MARK] |= <uint64_t>target.mask << 32
         elif target.mode == CONNMARK_SAVE:
@@ -86,7 +88,7 @@ cdef void edit(Walk *walk, uint32_t index) noexcept nogil:
         elif target.shift:
             walk.mask[KEY_MARK] |= 0xffffffff00000000ULL
     target_edit(target, walk.rules, walk.packet, walk.frame, &walk.connmark if walk.entry != NULL else NULL)
-    if target.op == TARGET_CONNMARK and walk.entry != NULL and target.mode != CONNMARK_RESTORE:
+    if target.op == TARGET_CONNMARK and target.mode != CONNMARK_RESTORE:
         walk.entry.mark = walk.connmark
     if walk.n_edits == PATH_EDITS:
         walk.uncacheable = True
