@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..views import DeviceKind, DeviceView, Interface, NetworkMode, RouteView, Service
-from .networks import interfaces, is_uplink, prefix, several
+from .networks import Prefix, interfaces, is_uplink, prefix, several
 
 if TYPE_CHECKING:
     from ..config.model import Config, Network, Port
@@ -129,7 +129,11 @@ class Builder:
         )
 
     def routes(self) -> tuple[tuple[RouteView, ...], ...]:
-        """The routes of each router, by its number: its own networks, its uplinks' gateways, and what [[route]] adds."""
+        """The routes of each router, by its number: its own networks, its uplinks' gateways, and what [[route]] adds.
+
+        A network whose uplink is another router's knows the way out by it, and nothing else of that router. Where the
+        uplink's own network is one of the network's router too, that one is meant.
+        """
         tables: list[list[RouteView]] = [[] for _ in range(1 + max(self.routers.values()))]
         for router, name, own, gateways in self._places():
             device = self._devices.allocate(name)
@@ -137,6 +141,11 @@ class Builder:
             tables[router] += [RouteView(str(i.network), device) for i in own]
             tables[router] += [RouteView(f"{i.ip}/{i.max_prefixlen}", device) for i in own]
             tables[router] += [RouteView(_everywhere(gateway), device, gateway) for gateway in gateways]
+        for router, port in self._shared_uplinks():
+            device, inside = self._devices.allocate(port.name), self._prefixes(router)
+            beyond = [i.network for i in interfaces(port.address) if not _overlap(i.network, inside)]
+            tables[router] += [RouteView(str(network), device) for network in beyond]
+            tables[router] += [RouteView(_everywhere(gateway), device, gateway) for gateway in several(port.gateway)]
         for route in self._config.route:
             router = self.routers[route.router]
             device = self._device_towards(router, route.via)
@@ -150,6 +159,18 @@ class Builder:
         for port in self._config.port:
             if is_uplink(port):
                 yield self.routers[port.router], port.name, interfaces(port.address), several(port.gateway)
+
+    def _shared_uplinks(self) -> Iterator[tuple[int, Port]]:
+        """Uplinks by which the networks of other routers go out, once for each of those."""
+        named = dict.fromkeys((n.router, n.uplink) for n in self._config.network if n.uplink is not None)
+        for router, name in named:
+            port = self._config.find_port(name)
+            if port.router != router:
+                yield self.routers[router], port
+
+    def _prefixes(self, router: int) -> list[Prefix]:
+        """What a router has networks and uplinks of its own for."""
+        return [interface.network for at, _, own, _ in self._places() if at == router for interface in own]
 
     def _device_towards(self, router: int, via: str) -> int | None:
         address = ip_address(via)
@@ -171,6 +192,10 @@ def _routers(config: Config) -> list[str]:
     """The routers that anything belongs to; "main" is the first, and always there."""
     names = ["main", *(n.router for n in config.network), *(p.router for p in config.port if is_uplink(p))]
     return list(dict.fromkeys([*names, *(route.router for route in config.route)]))
+
+
+def _overlap(one: Prefix, others: list[Prefix]) -> bool:
+    return any(one.version == other.version and one.overlaps(other) for other in others)
 
 
 def _everywhere(gateway: str) -> str:
