@@ -14,16 +14,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vswitch import __version__
-from vswitch.api.control import Edit
+from vswitch.api.control import KEPT, Edit, Rules
 from vswitch.api.server import ControlServer
 from vswitch.config import plan
 from vswitch.config.errors import ApplyError
 from vswitch.config.model import Config, Port
-from vswitch.observe.report import BridgeReport, FdbEntry, PortReport, PortStats, SwitchReport, WorkerReport
+from vswitch.filter import connections
+from vswitch.observe.report import (
+    BridgeReport,
+    Events,
+    FdbEntry,
+    NeighbourReport,
+    NetworkLease,
+    PortReport,
+    PortStats,
+    RouteReport,
+    SwitchReport,
+    Words,
+    WorkerReport,
+)
 
 
 class FakeSwitch:
-    """What `api.control.Control` asks for. `learned` is the FDB, by bridge; a device of `missing` cannot be opened."""
+    """What `api.control.Control` asks for. `learned` is the FDB, by bridge; a device of `missing` cannot be opened.
+
+    `rules` and `rejudged` are what came with the last change; `said` is every command line of iptables and conntrack, and
+    `events` what `conntrack -E` has to tell.
+    """
 
     def __init__(self, config: Config | None = None, missing: frozenset[str] = frozenset()) -> None:
         self.config = config or Config()
@@ -31,8 +48,14 @@ class FakeSwitch:
         self.learned: dict[str, list[FdbEntry]] = {}
         self.generation = 1
         self.sources: list[str] = []
+        self.rules = KEPT
+        self.rejudged = False
+        self.said: list[tuple[str, list[str], str]] = []
+        self.events: list[str] = []
 
-    async def change(self, edit: Edit, *, source: str, dry_run: bool = False) -> list[str]:
+    async def change(
+        self, edit: Edit, *, source: str, dry_run: bool = False, rules: Rules = KEPT, rejudge: bool = False
+    ) -> list[str]:
         config = edit(self.config)
         for port in config.port:
             if port.name in self.missing:
@@ -42,6 +65,7 @@ class FakeSwitch:
             self.config = config
             self.generation += 1
             self.sources.append(source)
+            self.rules, self.rejudged = rules, rejudge
         return steps.lines
 
     def show(self) -> SwitchReport:
@@ -81,6 +105,42 @@ class FakeSwitch:
             if entry.bridge in names
         ]
         return static + [entry for name in names for entry in self.learned.get(name, [])]
+
+    def routes(self) -> list[RouteReport]:
+        own = [RouteReport(router=r.router, to=r.to, via=r.via, device="eth1") for r in self.config.route]
+        return [RouteReport(router="main", to="10.0.0.0/24", via=None, device="br0.10"), *own]
+
+    def neighbours(self) -> list[NeighbourReport]:
+        known = ("10.0.0.5", "52:54:00:00:00:05", "REACHABLE"), ("10.0.0.6", None, "FAILED")
+        return [NeighbourReport(device="br0.10", address=a, mac=m, state=s, age_s=1.5) for a, m, s in known]
+
+    def leases(self) -> list[NetworkLease]:
+        return [
+            NetworkLease(
+                network="br0.10", address="10.0.0.100", mac="52:54:00:00:00:05", name="web", state="bound",
+                expires_s=3500.0, port="tapA",
+            )
+        ]  # fmt: skip
+
+    async def iptables(self, program: str, argv: list[str], stdin: str) -> Words:
+        self.said.append((program, argv, stdin))
+        return Words(stdout=f"{program} {argv}\n", stderr=f"{stdin}\n" if stdin else "", code=len(argv) % 4)
+
+    async def conntrack(self, argv: list[str]) -> Words:
+        self.said.append(("conntrack", argv, ""))
+        try:
+            connections.parse(argv)
+        except connections.ConntrackError as error:
+            return Words(stderr=str(error), code=2)
+        return Words(stdout="udp      17 30 src=10.0.0.5\n", stderr=connections.shown(1))
+
+    def conntrack_events(self, after: int | None, argv: list[str]) -> Events:
+        self.said.append(("conntrack", argv, ""))
+        try:
+            connections.parse(argv)
+        except connections.ConntrackError as error:
+            return Events(lines=[], next=0, stderr=str(error), code=2)
+        return Events(lines=self.events[0 if after is None else after :], next=len(self.events))
 
     async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
         before = self.learned.get(bridge, [])

@@ -94,6 +94,24 @@ def test_a_shifted_mark_makes_its_readers_look_at_all_of_it():
     assert verdicts == ["DROP", "ACCEPT", "DROP"]
 
 
+@pytest.mark.parametrize(
+    "edit", [(TargetOp.MARK, (7, 0xFF)), (TargetOp.CONNMARK, (0, 5, 0xFF, 0, 0)), (TargetOp.TTL, (0, 9))]
+)
+def test_what_raw_edits_is_keyed_as_it_came(edit):
+    """Raw sees no connection, so CONNMARK does nothing there, by a path no more than by a walk."""
+    raw = [rule(1, (M.MARK, 0, (1, 1)), do=edit)]
+    mangle = [rule(2, (M.MARK, 0, (7, 0xFF)), do=DROP), rule(3, (M.TTL, 0, (9, 9)), do=DROP)]
+    chains = forward(raw, table=RAW, hook=PREROUTING) + forward(mangle, table=MANGLE, hook=PREROUTING)
+    run, conn = engine(chains), Conn().entry()
+    for mark in (1, 0, 1, 1, 0, 0):
+        parcels = Pkt(mark=mark).parcel(), Pkt(mark=mark).parcel()
+        found = run.prerouting(parcels[0], ESTABLISHED, conn)
+        walked = run.prerouting(parcels[1], ESTABLISHED, conn, cached=False)
+        assert found["verdict"] == walked["verdict"] == ("DROP" if mark and edit[0] != TargetOp.CONNMARK else "ACCEPT")
+        assert (parcels[0].mark, parcels[0].content, conn.mark) == (parcels[1].mark, parcels[1].content, 0)
+    assert found["hit"]
+
+
 def test_ways_are_kept_apart():
     chains = forward([rule(1, do=DROP)]) + [ChainView(FILTER, INPUT, [rule(2)], TargetOp.ACCEPT, 998)]
     run, conn = engine(chains), Conn().entry()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from tests.fake_switch import FakeSwitch
@@ -69,7 +70,7 @@ async def test_every_route_of_the_served_document_answers(tmp_path: Path) -> Non
         connector = aiohttp.UnixConnector(str(server.path))
         async with aiohttp.ClientSession("http://vswitch", connector=connector) as session:
             served = await (await session.get("/openapi.json")).json()
-            assert served == DOCUMENT
+            assert served == msgspec.json.decode(msgspec.json.encode(DOCUMENT))  # whose tuples are lists on the wire
             for method, path, operation in OPERATIONS:
                 await _answers(session, method, re.sub(r"\{\w+\}", "1", path), operation)
     finally:

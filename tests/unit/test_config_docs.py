@@ -11,7 +11,8 @@ from msgspec import NODEFAULT
 from msgspec.structs import fields
 
 from vswitch.config.load import LISTS, SECTIONS, parse
-from vswitch.config.model import Storm
+from vswitch.config.model import Storm, Timeouts
+from vswitch.l3.settings import Dhcp, Dns, Ra
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/configuration.md").read_text()
@@ -19,7 +20,12 @@ EXAMPLE = (ROOT / "conf/vswitch.toml").read_text()
 TABLES = {f"## [{name}]": table for name, table in SECTIONS.items()}
 TABLES |= {f"## [[{name}]]": table for name, table in LISTS.items()}
 # What a person reads as the default of a key that has none in the model.
-IN_WORDS = ("needed", "none", "root", "the device's own", "the device's own; a new tap's is 1500")
+IN_WORDS = (
+    "needed",
+    *("none", "root", "the device's own", "the device's own; a new tap's is 1500"),
+    *("made of the machine's identity", "its ports' least", "the network's own"),
+)
+SERVICES = {"### dhcp": Dhcp, "### dns": Dns, "### ra": Ra}
 ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", re.MULTILINE)
 
 
@@ -28,7 +34,7 @@ def section(heading: str) -> str:
     return PAGE.split(f"\n{heading}\n")[1].partition("\n#")[0]
 
 
-@pytest.mark.parametrize(("heading", "table"), TABLES.items(), ids=TABLES)
+@pytest.mark.parametrize(("heading", "table"), (TABLES | SERVICES).items(), ids=TABLES | SERVICES)
 def test_every_key_is_explained_with_its_default_and_no_other(heading: str, table: type) -> None:
     rows = dict(ROW.findall(section(heading)))
     assert list(rows) and set(rows) == {field.name for field in fields(table)}
@@ -46,12 +52,17 @@ def test_every_class_of_storm_is_explained() -> None:
     assert re.findall(r"^\| `(\w+)` \|", section("### storm"), re.MULTILINE) == [field.name for field in fields(Storm)]
 
 
+def test_every_timeout_is_explained() -> None:
+    assert re.findall(r"^\| `(\w+)` \|", section("### timeouts"), re.MULTILINE) == [field.name for field in fields(Timeouts)]
+
+
 def test_the_example_is_a_configuration() -> None:
     config = parse(EXAMPLE, "vswitch.toml")
-    assert config.bridge and config.port and config.fdb
+    assert config.bridge and config.port and config.fdb and config.network
 
 
 def test_what_the_example_has_commented_out_works_too() -> None:
-    whole = re.sub(r"^# (?=\[\[|\w+ = )", "", EXAMPLE, flags=re.MULTILINE)
-    names = {port.name for port in parse(whole, "vswitch.toml").port}
-    assert names > {port.name for port in parse(EXAMPLE, "vswitch.toml").port}
+    text = re.sub(r"^# (?=\[\w+\]$|\[\[|\w+ = )", "", EXAMPLE, flags=re.MULTILINE)
+    whole, part = parse(text, "vswitch.toml"), parse(EXAMPLE, "vswitch.toml")
+    assert {port.name for port in whole.port} > {port.name for port in part.port}
+    assert len(whole.network) > len(part.network) and whole.route and whole.firewall.rules and whole.conntrack.timeouts

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from vswitch.config import edit
 from vswitch.config.errors import ConfigError
-from vswitch.config.model import Bridge, Config, Port, StaticMac
+from vswitch.config.model import Bridge, Config, Network, Port, Route, StaticMac
+from vswitch.l3.settings import Dhcp
 
 MAC = "52:54:00:00:00:0a"
 STATIC = StaticMac(bridge="br0", mac=MAC, port="trunk", vlan=10)
@@ -119,6 +120,74 @@ REFUSALS: list[tuple[Callable[[], Config], str]] = [
 
 @pytest.mark.parametrize(("edited", "line"), REFUSALS)
 def test_refused(edited: Callable[[], Config], line: str):
+    with pytest.raises(ConfigError) as caught:
+        edited()
+    assert caught.value.problems == [line]
+
+
+ROUTED = edit.replace(
+    BASE,
+    network=(Network(bridge="br0", vlan=10, address="10.0.0.1/24"), Network(bridge="br1", address="fd00::1/64")),
+    route=(Route(to="192.168.0.0/16", via="10.0.0.254"),),
+)
+
+
+def test_networks():
+    network = Network(bridge="br1", vlan=20, address=("10.0.20.1/24",), mac="52-54-00-00-00-0C", dhcp=Dhcp())
+    config = edit.add_network(ROUTED, network)
+    assert (config.network[-1].name, config.network[-1].address, config.network[-1].mac) == (
+        "br1.20", "10.0.20.1/24", "52:54:00:00:00:0c",
+    )  # fmt: skip
+    changed = edit.change_network(config, "br1.20", mode="isolated", dhcp=None)
+    assert (changed.network[-1].mode, changed.network[-1].dhcp) == ("isolated", None)
+    assert [n.name for n in changed.network] == ["br0.10", "br1", "br1.20"]
+    assert edit.del_network(config, "br1.20") == ROUTED
+
+
+def test_routes():
+    config = edit.add_route(ROUTED, Route(to="default", via="10.0.0.253"))
+    assert [(r.to, r.via) for r in config.route] == [("192.168.0.0/16", "10.0.0.254"), ("0.0.0.0/0", "10.0.0.253")]
+    moved = edit.add_route(config, Route(to="192.168.0.0/16", via="10.0.0.252"))
+    assert [(r.to, r.via) for r in moved.route] == [("0.0.0.0/0", "10.0.0.253"), ("192.168.0.0/16", "10.0.0.252")]
+    assert edit.del_route(config, "default", "main") == ROUTED
+
+
+def test_a_bridge_taken_away_by_force_takes_its_networks_along():
+    config = edit.del_bridge(ROUTED, "br1", force=True)
+    assert [n.name for n in config.network] == ["br0.10"]
+
+
+AWAY = 'route[0].via: "10.0.0.254": no neighbour of router main; its networks: '
+ROUTED_REFUSALS: list[tuple[Callable[[], Config], str]] = [
+    (lambda: edit.add_network(ROUTED, Network(bridge="br0", vlan=10, address="10.0.1.1/24")),
+     "network br0.10 exists already"),
+    (lambda: edit.add_network(ROUTED, Network(bridge="br9", address="10.0.1.1/24")), "there is no bridge br9"),
+    (lambda: edit.add_network(ROUTED, Network(bridge="br0", address="10.0.1.0/24")),
+     'network "br0".address: "10.0.1.0/24": an address that a host can have, not 10.0.1.0 of 10.0.1.0/24'),
+    (lambda: edit.add_network(ROUTED, Network(bridge="br0", address="10.0.0.129/25")),
+     'network[2].address: "10.0.0.129/25": network[0] has 10.0.0.1/24; networks of one router do not overlap'),
+    (lambda: edit.change_network(ROUTED, "br0.10", mode="nat", uplink="trunk"),
+     'network[0].uplink: "trunk": no port with an address of its own; right: none'),
+    (lambda: edit.change_network(ROUTED, "br0", mode="nat"), "there is no network br0 (there are: br0.10, br1)"),
+    (lambda: edit.change_network(ROUTED, "br1", vlan=7), "network br1 has nothing called vlan to change"),
+    (lambda: edit.change_network(ROUTED, "br1", speed=7), "network br1 has nothing called speed to change"),
+    (lambda: edit.change_network(ROUTED, "br0.10", address="10.1.0.1/24"), AWAY + "10.1.0.0/24, fd00::/64"),
+    (lambda: edit.del_network(ROUTED, "br9"), "there is no network br9 (there are: br0.10, br1)"),
+    (lambda: edit.del_network(ROUTED, "br0.10"), AWAY + "fd00::/64"),
+    (lambda: edit.del_bridge(ROUTED, "br1"), "bridge br1 still has networks: br1; remove them first"),
+    (lambda: edit.add_route(ROUTED, Route(to="10.0.0.1/24", via="10.0.0.254")),
+     'route "10.0.0.1/24".to: "10.0.0.1/24": a prefix with nothing behind its length, like "192.168.0.0/16", or "default"'),
+    (lambda: edit.add_route(ROUTED, Route(to="default", via="10.9.9.9")),
+     'route[1].via: "10.9.9.9": no neighbour of router main; its networks: 10.0.0.0/24, fd00::/64'),
+    (lambda: edit.del_route(ROUTED, "10.0.0.0/8", "main"), "router main has no static route to 10.0.0.0/8"),
+    (lambda: edit.del_route(ROUTED, "192.168.0.0/16", "blue"), "router blue has no static route to 192.168.0.0/16"),
+    (lambda: edit.del_route(ROUTED, "x", "main"),
+     'x: a prefix with nothing behind its length, like "192.168.0.0/16", or "default"'),
+]
+
+
+@pytest.mark.parametrize(("edited", "line"), ROUTED_REFUSALS)
+def test_refused_of_networks_and_routes(edited: Callable[[], Config], line: str):
     with pytest.raises(ConfigError) as caught:
         edited()
     assert caught.value.problems == [line]

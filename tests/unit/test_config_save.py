@@ -6,9 +6,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vswitch.config.check import problems
 from vswitch.config.load import parse
-from vswitch.config.model import Bridge, Config, Metrics, Port, StaticMac, Storm, Switch
+from vswitch.config.model import (
+    Bridge,
+    Config,
+    Conntrack,
+    Firewall,
+    Metrics,
+    Network,
+    Port,
+    Route,
+    StaticMac,
+    Storm,
+    Switch,
+    Timeouts,
+)
 from vswitch.config.save import dumps
 from vswitch.config.text import vlan_list
+from vswitch.l3.settings import Dhcp, Dns, Host, Ra, Reservation
+from vswitch.l3.settings import Route as ClientRoute
 
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "S", "P"), exclude_characters="/:%"),
                 min_size=1, max_size=15).filter(lambda name: len(name.encode()) <= 15 and name not in (".", ".."))
@@ -41,6 +56,53 @@ def ports(name: str, bridges: list[str]) -> st.SearchStrategy[Port]:
     return tap | made | memory
 
 
+NAMES_OF_HOSTS = st.from_regex(r"[a-z][a-z0-9-]{0,9}[a-z0-9]", fullmatch=True)
+SECONDS = st.none() | st.integers(1, 100_000_000)
+
+
+def networks(bridge: str, number: int) -> st.SearchStrategy[Network]:
+    """A network of a bridge, with addresses of its number."""
+    v4, v6 = f"10.{number}.0.1/16", f"fd00:{number:x}::1/64"
+    dhcp = st.builds(
+        Dhcp,
+        range=st.sampled_from([(), (f"10.{number}.1.0", f"10.{number}.2.255"),
+                               ((f"10.{number}.1.0", f"10.{number}.1.9"), (f"10.{number}.3.0", f"10.{number}.3.9"))]),
+        reservations=st.lists(MACS, max_size=3, unique=True).flatmap(lambda macs: st.tuples(*(
+            st.builds(Reservation, mac=st.just(mac), address=st.just(f"10.{number}.9.{at}"),
+                      name=st.sampled_from(["", f"h{at}"])) for at, mac in enumerate(macs)))),
+        lease_s=st.integers(120, 86_400), domain=st.just("") | NAMES_OF_HOSTS, mtu=st.none() | st.integers(68, 9000),
+        dns=st.none() | st.sampled_from([(), ("192.0.2.53",)]), router=st.sampled_from([None, "", f"10.{number}.0.9"]),
+        routes=st.sampled_from([(), (ClientRoute(to="192.168.0.0/16", via=f"10.{number}.0.9"),)]),
+        options=st.sampled_from([(), ("42:0a000001",)]), per_port=st.integers(1, 64),
+    )  # fmt: skip
+    dns = st.builds(Dns, servers=st.sampled_from([(), ("192.0.2.53", "2001:db8::53")]), domain=st.just("") | NAMES_OF_HOSTS,
+                    hosts=st.lists(st.builds(Host, name=NAMES_OF_HOSTS, address=st.just("10.0.0.9")), max_size=2).map(tuple))
+    ra = st.builds(Ra, interval_s=st.integers(4, 1800), lifetime_s=st.sampled_from([0, 1800]))
+    return st.builds(
+        Network, bridge=st.just(bridge), vlan=st.none() | st.integers(1, 99), address=st.just((v4, v6)),
+        mode=st.sampled_from(["isolated", "routed", "nat"]), mac=st.none() | MACS, mtu=st.none() | st.integers(68, 65521),
+        router=st.sampled_from(["main", "blue"]), dhcp=st.none() | dhcp, dns=st.none() | dns, ra=st.none() | ra,
+    )  # fmt: skip
+
+
+@st.composite
+def routed(draw: st.DrawFn) -> Config:
+    """Any configuration of networks, routes, rules and connections."""
+    tables = tuple(draw(networks(f"br{number}", number)) for number in range(draw(st.integers(0, 3))))
+    uplink = Port(name="eth1", kind="netdev", address=("203.0.113.2/24", "2001:db8::2/64"), gateway=("203.0.113.1", "fe80::1"),
+                  router=draw(st.sampled_from(["main", "blue"])))
+    return Config(
+        bridge=tuple(Bridge(name=f"br{number}", hooks=draw(st.booleans())) for number in range(len(tables))),
+        port=(uplink,),
+        network=tables,
+        route=tuple(Route(to="192.168.0.0/16", via=f"10.{number}.0.9", router=table.router)
+                    for number, table in enumerate(tables)),
+        firewall=draw(st.builds(Firewall, rules=st.none() | TEXTS, rules6=st.none() | TEXTS)),
+        conntrack=draw(st.builds(Conntrack, max=st.integers(1024, 99_999), per_port=st.integers(0, 1024),
+                                 timeouts=st.none() | st.builds(Timeouts, udp=SECONDS, tcp_established=SECONDS))),
+    )  # fmt: skip
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     """Any configuration that `check` has nothing against."""
@@ -65,6 +127,13 @@ def configs(draw: st.DrawFn) -> Config:
 @settings(deadline=None)  # a busy machine is no fault
 @given(configs())
 def test_round_trip(config: Config):
+    assert problems(config) == []
+    assert parse(dumps(config), "saved") == config
+
+
+@settings(deadline=None, max_examples=50)
+@given(routed())
+def test_round_trip_of_networks(config: Config):
     assert problems(config) == []
     assert parse(dumps(config), "saved") == config
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 import msgspec
 import pytest
 
-from vswitch.config.save import _value
+from vswitch.config.save import inline
 from vswitch.l3.check import dhcp_problems, dns_problems, ra_problems
 from vswitch.l3.settings import Dhcp, Dns, Host, Ra, Reservation, Route
 
@@ -25,7 +25,7 @@ def test_as_a_file_has_it():
     assert dhcp.range == ("10.0.0.100", "10.0.0.200") and not lines(dhcp_problems(dhcp, NETWORK, "dhcp"))
     two = msgspec.convert({"range": [["10.0.0.2", "10.0.0.9"], ["10.0.0.20", "10.0.0.29"]]}, Dhcp)
     assert not lines(dhcp_problems(two, NETWORK, "dhcp"))
-    assert _value(two) == '{ range = [["10.0.0.2", "10.0.0.9"], ["10.0.0.20", "10.0.0.29"]] }'
+    assert inline(two) == '{ range = [["10.0.0.2", "10.0.0.9"], ["10.0.0.20", "10.0.0.29"]] }'
 
 
 def reserved(**fields: str) -> dict[str, object]:

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vswitch.config.model import Bridge, Config, Metrics, Port, StaticMac, Storm, Switch
-from vswitch.config.plan import Action, diff
+from vswitch.config.model import (
+    Bridge,
+    Config,
+    Conntrack,
+    Firewall,
+    Metrics,
+    Network,
+    Port,
+    Route,
+    StaticMac,
+    Storm,
+    Switch,
+    Timeouts,
+)
+from vswitch.config.plan import NETWORK, Action, diff
+from vswitch.l3.settings import Dhcp, Dns, Ra, Reservation
 
 import pytest
 
@@ -107,11 +121,97 @@ def test_a_bridge_changes():
     assert plan.names("bridge", Action.CHANGE) == ["br0"]
 
 
+NET = Network(bridge="br0", address="10.0.0.1/24")
+
+
+def test_networks_and_routes_in_their_order():
+    old = Config(
+        bridge=(BR0, BR1),
+        network=(NET, Network(bridge="br0", vlan=9, address="10.0.9.1/24", mode="isolated")),
+        route=(Route(to="0.0.0.0/0", via="10.0.0.254"), Route(to="10.8.0.0/16", via="10.0.0.253")),
+    )
+    new = Config(
+        bridge=(Bridge(name="br0", hooks=False), BR1),
+        port=(Port(name="eth1", kind="netdev", address="203.0.113.2/24"),),
+        network=(
+            Network(bridge="br0", address=("10.0.0.1/24", "fd00::1/64"), mode="nat", uplink="eth1", ra=Ra()),
+            Network(bridge="br1", vlan=7, address="10.0.7.1/24"),
+        ),
+        route=(Route(to="10.8.0.0/16", via="10.0.0.253"), Route(to="0.0.0.0/0", via="10.0.0.9", router="blue")),
+    )
+    assert diff(old, new).lines == [
+        "remove route 0.0.0.0/0 via 10.0.0.254",
+        "remove network br0.9 (isolated) 10.0.9.1/24",
+        "change bridge br0: hooks true -> false",
+        "add port eth1 (netdev), on no bridge",
+        "change network br0: address 10.0.0.1/24 -> 10.0.0.1/24, fd00::1/64; mode routed -> nat; uplink none -> eth1; "
+        "ra none -> {}",
+        "add network br1.7 (routed) 10.0.7.1/24",
+        "add route 0.0.0.0/0 via 10.0.0.9 on router blue",
+    ]
+
+
+NETWORK_CHANGES = [
+    ({"address": "10.0.0.2/24"}, "address 10.0.0.1/24 -> 10.0.0.2/24"),
+    ({"mode": "nat"}, "mode routed -> nat"),
+    ({"uplink": "eth1"}, "uplink none -> eth1"),
+    ({"mac": MAC}, f"mac none -> {MAC}"),
+    ({"mtu": 1400}, "mtu none -> 1400"),
+    ({"router": "blue"}, "router main -> blue"),
+    ({"dhcp": Dhcp(range=("10.0.0.8", "10.0.0.9"))}, 'dhcp none -> { range = ["10.0.0.8", "10.0.0.9"] }'),
+    ({"dns": Dns()}, "dns none -> {}"),
+    ({"ra": Ra(lifetime_s=0)}, "ra none -> { lifetime_s = 0 }"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), NETWORK_CHANGES)
+def test_a_network_changes_warm(fields: dict[str, object], words: str):
+    (step,) = diff(Config(network=(NET,)), Config(network=(Network(**{"bridge": "br0", "address": NET.address, **fields}),))).steps
+    assert (step.action, str(step)) == (Action.CHANGE, f"change network br0: {words}")
+
+
+def test_a_service_changes_by_its_keys():
+    entries = tuple(Reservation(mac=MAC[:-1] + str(n), address=f"10.0.0.{n}") for n in range(1, 4))
+    old, new = (
+        Network(bridge="br0", address=NET.address, dhcp=dhcp)
+        for dhcp in (Dhcp(lease_s=600), Dhcp(range=(("10.0.0.8", "10.0.0.9"), ("10.0.0.20", "10.0.0.29")), reservations=entries))
+    )
+    (line,) = diff(Config(network=(old,)), Config(network=(new,))).lines
+    assert line == (
+        "change network br0: dhcp.range none -> 10.0.0.8, 10.0.0.9, 10.0.0.20, 10.0.0.29; "
+        'dhcp.reservations none -> { mac = "52:54:00:00:00:01", address = "10.0.0.1" }, { mac = "52:54:00:00:00:...; '
+        "dhcp.lease_s 600 -> 3600"
+    )
+
+
+def test_every_field_of_a_network_is_known_to_the_plan():
+    assert set(NETWORK) == set(Network.__struct_fields__) - {"bridge", "vlan"}
+    assert {key for fields, _ in NETWORK_CHANGES for key in fields} == set(NETWORK)
+
+
+def test_settings_that_change_at_once():
+    plan = diff(Config(), Config(
+        conntrack=Conntrack(per_port=9, timeouts=Timeouts(udp=5)),
+        firewall=Firewall(rules="rules.v4", rules6="rules.v6"),
+    ))
+    assert [line.partition(" -> ")[0] for line in plan.lines] == [
+        "change conntrack.per_port: 0",
+        "change conntrack.timeouts: none",
+        "change firewall.rules: none",
+        "change firewall.rules6: none",
+    ]
+    assert plan.restart == ()
+
+
 def test_what_takes_a_restart():
-    plan = diff(Config(), Config(switch=Switch(run_dir="/run/x", workers=2, busy_poll_us=0)))
+    assert diff(Config(), Config(conntrack=Conntrack(max=4096))).restart == (
+        "conntrack.max: 4096: takes a restart of the daemon; it runs with 262144",
+    )
+    plan = diff(Config(), Config(switch=Switch(run_dir="/run/x", workers=2, busy_poll_us=0, state_dir="/srv")))
     assert plan.steps == ()
     assert plan.restart == (
         "switch.run_dir: /run/x: takes a restart of the daemon; it runs with /run/vswitch",
+        "switch.state_dir: /srv: takes a restart of the daemon; it runs with /var/lib/vswitch",
         "switch.workers: 2: takes a restart of the daemon; it runs with 1",
         "switch.busy_poll_us: 0: takes a restart of the daemon; it runs with 2000",
     )

@@ -13,12 +13,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..config.model import Bridge, Config, Port
-from ..observe.report import FdbEntry, NeighbourReport, NetworkLease, PortStats, RouteReport, SwitchReport
+from ..observe.report import (
+    Events,
+    FdbEntry,
+    NeighbourReport,
+    NetworkLease,
+    PortStats,
+    RouteReport,
+    SwitchReport,
+    Words,
+)
 from .errors import Refused, not_found
 from .schema import Changes
 
 RUN_TIME_SOURCE = "control socket"
 Edit = Callable[[Config], Config]
+Rules = tuple[str | None, str | None]  # texts in iptables-save form, IPv4's and IPv6's; None: stay as they are
+KEPT: Rules = (None, None)
 
 
 class Control(Protocol):
@@ -28,8 +39,14 @@ class Control(Protocol):
     def config(self) -> Config:
         """The configuration in force."""
 
-    async def change(self, edit: Edit, *, source: str, dry_run: bool = False) -> list[str]:
-        """Apply what `edit` makes of the configuration in force, all or nothing; the plan, one line a change."""
+    async def change(
+        self, edit: Edit, *, source: str, dry_run: bool = False, rules: Rules = KEPT, rejudge: bool = False
+    ) -> list[str]:
+        """Apply what `edit` makes of the configuration in force, all or nothing; the plan, one line a change.
+
+        `rules` replace those in force. With `rejudge` live connections are judged as if they were new, and a line of the
+        plan tells how many that ended.
+        """
 
     def show(self) -> SwitchReport: ...
 
@@ -42,6 +59,15 @@ class Control(Protocol):
     def neighbours(self) -> list[NeighbourReport]: ...
 
     def leases(self) -> list[NetworkLease]: ...
+
+    async def iptables(self, program: str, argv: list[str], stdin: str) -> Words:
+        """Do what iptables or one of its kin would, to the rules of this switch."""
+
+    async def conntrack(self, argv: list[str]) -> Words:
+        """List, count or end connections, as conntrack would."""
+
+    def conntrack_events(self, after: int | None, argv: list[str]) -> Events:
+        """Events that the words of `conntrack -E` are about, after a place in the stream; None: its end, and no events."""
 
     async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
         """Forget one learned MAC; False when it was not known."""
@@ -59,9 +85,12 @@ class Call:
     query: Any
     body: Any
 
-    async def change(self, edit: Edit, source: str = RUN_TIME_SOURCE, dry_run: bool = False) -> Changes:
+    async def change(
+        self, edit: Edit, source: str = RUN_TIME_SOURCE, dry_run: bool = False, rules: Rules = KEPT, rejudge: bool = False
+    ) -> Changes:
         """Apply what `edit` makes of the configuration in force. ConfigError or ApplyError: nothing changed."""
-        return Changes(await self.switch.change(edit, source=source, dry_run=dry_run), dry_run)
+        lines = await self.switch.change(edit, source=source, dry_run=dry_run, rules=rules, rejudge=rejudge)
+        return Changes(lines, dry_run)
 
     def bridge(self, name: str) -> Bridge:
         """The configured bridge, or 404."""

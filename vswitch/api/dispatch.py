@@ -23,7 +23,7 @@ from .errors import Refused
 from .peers import peer_of, refusal
 from .routes import ROUTES, Route
 
-MAX_BODY = 4 << 20  # bytes; a file of 10,000 ports has about one MiB
+MAX_BODY = 16 << 20  # bytes; a file of 10,000 ports has about one MiB, as has one of 10,000 rules
 BODY_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)

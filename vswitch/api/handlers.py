@@ -7,14 +7,27 @@ forgetting learned MACs, which are no configuration.
 
 from __future__ import annotations
 
+import shlex
+
 from ..config import edit, load, save
+from ..config.errors import NO_VALUE, ConfigError, Problem
 from ..config.model import Config, Network
+from ..config.rulefile import KEYS
 from ..config.text import normal_mac
 from ..l2 import membership
-from ..observe.report import FdbEntry, NeighbourReport, NetworkLease, PortStats, RouteReport, SwitchReport
-from .control import Call
+from ..observe.report import (
+    Events,
+    FdbEntry,
+    NeighbourReport,
+    NetworkLease,
+    PortStats,
+    RouteReport,
+    SwitchReport,
+    Words,
+)
+from .control import Call, Rules
 from .errors import Refused
-from .schema import Changes, ConfigText, Flushed, given
+from .schema import Apply, Changes, ConfigText, Flushed, given
 
 
 async def show(call: Call) -> SwitchReport:
@@ -30,8 +43,20 @@ async def get_config(call: Call) -> ConfigText:
 
 
 async def apply(call: Call) -> Changes:
-    wanted = load.parse(call.body.text, call.body.source)
-    return await call.change(lambda _: wanted, call.body.source, call.body.dry_run)
+    body = call.body
+    wanted = load.parse(body.text, body.source)
+    return await call.change(lambda _: wanted, body.source, body.dry_run, _rules(wanted, body), body.rejudge)
+
+
+def _rules(wanted: Config, body: Apply) -> Rules:
+    """The texts of the files that [firewall] names, no more and no less: whoever sends a configuration sends them along."""
+    texts = body.rules, body.rules6
+    for key, text in zip(KEYS, texts, strict=True):
+        name = getattr(wanted.firewall, key)
+        if (name is None) != (text is None):
+            right = f'its text must come along, as "{key}"' if text is None else "a text came along, but no file is named"
+            raise ConfigError([Problem(f"firewall.{key}", right, NO_VALUE if name is None else name).line(body.source)])
+    return texts
 
 
 # Bridges
@@ -136,6 +161,25 @@ async def neighbours(call: Call) -> list[NeighbourReport]:
 
 async def leases(call: Call) -> list[NetworkLease]:
     return call.switch.leases()
+
+
+# In the words of iptables and conntrack
+
+
+async def iptables(call: Call) -> Words:
+    return await call.switch.iptables(call.body.program, call.body.argv, call.body.stdin)
+
+
+async def conntrack(call: Call) -> Words:
+    return await call.switch.conntrack(call.body.argv)
+
+
+async def conntrack_events(call: Call) -> Events:
+    try:
+        words = shlex.split(call.query.words)
+    except ValueError as error:
+        raise Refused(400, f"words: {error}") from None
+    return call.switch.conntrack_events(call.query.after, words)
 
 
 # The forwarding database

@@ -12,7 +12,16 @@ from typing import Any
 
 from ..config.model import Bridge, Network, Port, StaticMac
 from ..config.model import Route as StaticRoute
-from ..observe.report import FdbEntry, NeighbourReport, NetworkLease, PortStats, RouteReport, SwitchReport
+from ..observe.report import (
+    Events,
+    FdbEntry,
+    NeighbourReport,
+    NetworkLease,
+    PortStats,
+    RouteReport,
+    SwitchReport,
+    Words,
+)
 from . import handlers as do
 from .control import Call
 from .schema import (
@@ -20,11 +29,14 @@ from .schema import (
     BridgeChange,
     Changes,
     ConfigText,
+    Conntrack,
+    EventsQuery,
     FdbKey,
     FdbQuery,
     Flush,
     Flushed,
     ForceQuery,
+    Iptables,
     Member,
     NetworkChange,
     NoQuery,
@@ -78,6 +90,10 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/v1/routes", "Remove a static route", do.del_route, Changes, query=RouteKey),
     Route("GET", "/v1/neighbours", "Who is where on the networks and uplinks", do.neighbours, list[NeighbourReport]),
     Route("GET", "/v1/leases", "What DHCP has given out", do.leases, list[NetworkLease]),
+    # In the words of iptables and conntrack
+    Route("POST", "/v1/iptables", "Say it in the words of iptables", do.iptables, Words, Iptables),
+    Route("POST", "/v1/conntrack", "Say it in the words of conntrack", do.conntrack, Words, Conntrack),
+    Route("GET", "/v1/conntrack/events", "What becomes of connections", do.conntrack_events, Events, query=EventsQuery),
     # The forwarding database
     Route("GET", "/v1/fdb", "Known MACs of one bridge or of all", do.fdb, list[FdbEntry], query=FdbQuery),
     Route("POST", "/v1/fdb", "Add a static entry", do.add_static, Changes, StaticMac),

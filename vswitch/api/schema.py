@@ -7,7 +7,7 @@ a field that is absent stays as it is, `null` clears it, and whatever the model 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
@@ -23,11 +23,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Apply(Request):
-    """A configuration file's text. `source` names the file in error lines; `dry_run` only asks for the plan."""
+    """A configuration file's text. `source` names the file in error lines; `dry_run` only asks for the plan.
+
+    `rules` and `rules6` are the texts of the files that its [firewall] names: whoever sends it has read them. With
+    `rejudge` live connections are judged as if they were new.
+    """
 
     text: str
     source: str = "configuration"
     dry_run: bool = False
+    rules: str | None = None
+    rules6: str | None = None
+    rejudge: bool = False
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -73,6 +80,32 @@ class Flush(Request):
     bridge: str
     port: str | None = None
     vlan: FdbVlan | None = None
+
+
+class Iptables(Request, kw_only=True):
+    """A command line of iptables or one of its kin, and for -restore the text to read."""
+
+    program: Literal[
+        "iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore", "ip6tables-restore"
+    ] = "iptables"
+    argv: list[str]
+    stdin: str = ""
+
+
+class Conntrack(Request):
+    """A command line of conntrack."""
+
+    argv: list[str]
+
+
+class EventsQuery(Request):
+    """Which events: those after a place in the stream, which each reply names; from now on without `after`.
+
+    `words` are those of `conntrack -E` that choose events and how they are printed, quoted as for a shell.
+    """
+
+    after: int | None = None
+    words: str = ""
 
 
 class NoQuery(Request):

@@ -59,19 +59,43 @@ def _rates(session: Session, interval: float, count: int | None) -> None:
     epilog="\b\nExamples:\n"
     "  vswitchctl apply /etc/vswitch/vswitch.toml --dry-run     what would change?\n"
     "  vswitchctl apply /etc/vswitch/vswitch.toml\n"
+    "  vswitchctl apply /etc/vswitch/vswitch.toml --rejudge     end connections that the rules would not allow anew\n"
     "  generate-config | vswitchctl apply -"
 )
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--dry-run", is_flag=True, help="Print the plan, change nothing.")
+@click.option("--rejudge", is_flag=True, help="Judge live connections by the rules as if they were new.")
 @click.pass_obj
-def apply(session: Session, file: str, dry_run: bool) -> None:
+def apply(session: Session, file: str, dry_run: bool, rejudge: bool) -> None:
     """Bring the configuration in FILE about: all of it, or nothing.
 
     Only what differs is touched; ports that stay the same lose no frame. FILE is read here and sent, so it need not be
-    where the daemon can read it. "-" is standard input.
+    where the daemon can read it. "-" is standard input. So are the files of rules that [firewall] names.
     """
     text, source = _read(file)
-    session.changed(session.client.post("apply", text=text, source=source, dry_run=dry_run))
+    rules = _rules(text, source, os.curdir if file == "-" else os.path.dirname(source))
+    session.changed(session.client.post("apply", text=text, source=source, dry_run=dry_run, rejudge=rejudge, **rules))
+
+
+def _rules(text: str, source: str, directory: str) -> dict[str, str]:
+    """The texts of the files that [firewall] names. What is wrong with the file itself is the daemon's to say."""
+    if "firewall" not in text:
+        return {}
+    import tomllib
+
+    from ..config import rulefile
+    from ..config.errors import ConfigError
+
+    try:
+        section = tomllib.loads(text).get("firewall")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(section, dict):
+        return {}
+    try:
+        return rulefile.read({key: name for key, name in section.items() if isinstance(name, str)}, directory)
+    except ConfigError as error:
+        raise Refusal(*(f"{source}: {line}" for line in error.problems)) from None
 
 
 def _read(file: str) -> tuple[str, str]:

@@ -26,11 +26,13 @@ from inspect import isawaitable
 from typing import Any, Protocol
 
 from ..dataplane import Dataplane
+from ..filter.firewall import Firewall
+from ..filter.model import Rulesets
 from ..ports import Device, PortError
 from . import check
 from .errors import ApplyError, Problem
 from .model import Config, Port, StaticMac
-from .picture import Picture, bridge_views, port_views
+from .picture import Picture, bridge_views, layer3_view, port_views
 from .plan import ADJUSTED, Action, Plan
 
 log = logging.getLogger("vswitch")
@@ -54,6 +56,7 @@ class Applier:
 
     def __init__(self, dataplane: Dataplane, open_device: OpenDevice) -> None:
         self.dataplane = dataplane
+        self.firewall = Firewall(dataplane)
         self.open_device = open_device
         self.metrics: MetricsService | None = None
         self.picture = Picture()
@@ -61,13 +64,16 @@ class Applier:
     async def publish(self, picture: Picture) -> None:
         """Make it what the workers know; returns when they all do."""
         plane = self.dataplane
-        await plane.publish(list(bridge_views(picture.config, plane)), list(port_views(picture, plane)))
+        layer3 = layer3_view(picture, plane, self.firewall)
+        await plane.publish(list(bridge_views(picture.config, plane)), list(port_views(picture, plane)), layer3)
+        self.firewall.settle()
         self.picture = picture
 
-    async def apply(self, config: Config, plan: Plan, source: str) -> None:
-        """Carry out the plan from the present picture to `config`. Raises ApplyError; then nothing changed."""
+    async def apply(self, config: Config, plan: Plan, source: str, rulesets: Rulesets) -> None:
+        """Carry out the plan from the present picture to `config`, with these rules from then on. Raises ApplyError; then
+        nothing changed."""
         async with AsyncExitStack() as undo:
-            change = _Change(self, config, plan, source, undo)
+            change = _Change(self, config, plan, source, undo, rulesets)
             await change.prepare()
             await change.publish()
             undo.pop_all()
@@ -84,11 +90,13 @@ class Applier:
 class _Change:
     """One change under way: what it has opened and closed, and how to put that back."""
 
-    def __init__(self, applier: Applier, config: Config, plan: Plan, source: str, undo: AsyncExitStack) -> None:
+    def __init__(self, applier: Applier, config: Config, plan: Plan, source: str, undo: AsyncExitStack,
+                 rulesets: Rulesets) -> None:
         self._applier = applier
         self._plane = applier.dataplane
         self._old = applier.picture
         self._config = config
+        self._rulesets = rulesets
         self._plan = plan
         self._source = source
         self._undo = undo
@@ -227,7 +235,7 @@ class _Change:
         names = {port.name for port in self._config.port}
         devices = {name: device for name, device in (self._old.devices | self._opened).items() if name in names}
         missing = {name: why for name, why in self._old.missing.items() if name in names and name not in devices}
-        return Picture(self._config, devices, missing)
+        return Picture(self._config, devices, missing, self._rulesets)
 
     def _remove_statics(self, old: Config, new: Config) -> None:
         """Take the entries of `old` that `new` lacks out of the bridges that `new` has."""

@@ -34,20 +34,24 @@ def add_bridge(config: Config, name: str, ageing_s: int | None = None, mac_limit
 def del_bridge(config: Config, name: str, force: bool = False) -> Config:
     """Without the bridge and its static entries.
 
-    A bridge with ports is refused, as brctl refuses one that is up: a slip of the finger must not cut off guests.
-    With `force` its ports stay, on no bridge.
+    A bridge with ports or networks is refused, as brctl refuses one that is up: a slip of the finger must not cut off
+    guests. With `force` its ports stay, on no bridge, and its networks go.
     """
     _bridge(config, name)
     ports = config.ports_of(name)
     if ports and not force:
         names = ", ".join(port.name for port in ports)
         raise ConfigError([f"bridge {name} still has ports: {names}; remove or move them first"])
+    gateways = [network.name for network in config.network if network.bridge == name]
+    if gateways and not force:
+        raise ConfigError([f"bridge {name} still has networks: {', '.join(gateways)}; remove them first"])
     return checked(
         replace(
             config,
             bridge=tuple(bridge for bridge in config.bridge if bridge.name != name),
             port=tuple(replace(port, bridge=None) if port.bridge == name else port for port in config.port),
             fdb=tuple(entry for entry in config.fdb if entry.bridge != name),
+            network=tuple(network for network in config.network if network.bridge != name),
         )
     )
 
@@ -150,13 +154,16 @@ def add_network(config: Config, network: Network) -> Config:
 def change_network(config: Config, name: str, /, **fields: Any) -> Config:
     """The network with other values for the model's fields."""
     old = _network(config, name)
+    unknown = sorted(set(fields) - set(Network.__struct_fields__) | set(fields) & {"bridge", "vlan"})
+    if unknown:
+        raise ConfigError([f"network {name} has nothing called {', '.join(unknown)} to change"])
     network = replace(old, **fields)
     _refuse(networks.network_problems(network, f'network "{name}"', MODES))
     return checked(replace(config, network=tuple(network if n is old else n for n in config.network)))
 
 
 def del_network(config: Config, name: str) -> Config:
-    """Without the network: its bridge is a bridge and nothing else. Routes that led through it are refused first."""
+    """Without the network: its bridge is a bridge and nothing else. Refused while a static route leads through it."""
     gone = _network(config, name)
     return checked(replace(config, network=tuple(network for network in config.network if network is not gone)))
 

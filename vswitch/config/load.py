@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from . import check
+from . import check, rulefile
 from .errors import ConfigError, Problem
 from ..l3 import networks
 from .model import (
@@ -84,6 +84,15 @@ def parse(text: str, source: str) -> Config:
     if reader.problems:
         raise ConfigError(problem.line(source) for problem in reader.problems)
     return check.normal(config)
+
+
+def rules_text(config: Config, directory: str | Path) -> tuple[str | None, str | None]:
+    """The texts of the files that [firewall] names, IPv4's and IPv6's; a relative name starts at `directory`.
+
+    Raises ConfigError with a line for each that cannot be read.
+    """
+    texts = rulefile.read({key: getattr(config.firewall, key) for key in rulefile.KEYS}, directory)
+    return texts.get("rules"), texts.get("rules6")
 
 
 class _Reader:

@@ -21,11 +21,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import msgspec
-
 from .check import vlan_text
-from .errors import toml_text
 from .model import MAIN_ROUTER, Bridge, Config, Network, Port, StaticMac, Storm, Table
+from .save import inline
 
 REPLACING = ("kind", "netns", "create", "owner", "group", "queues")
 ADJUSTED = ("mac", "mtu", "offloads")  # by the device itself, with frames flowing
@@ -191,19 +189,28 @@ def _statics(action: Action, these: Config, others: Config) -> Iterator[Step]:
 
 def _changes(before: Any, after: Any, keys: tuple[str, ...]) -> Iterator[str]:
     for key in keys:
-        values = getattr(before, key), getattr(after, key)
-        if values[0] != values[1]:
-            yield f"{key} {_shown(values[0])} -> {_shown(values[1])}"
+        old, new = getattr(before, key), getattr(after, key)
+        if old == new:
+            continue
+        if isinstance(old, Table) and isinstance(new, Table):
+            yield from (f"{key}.{change}" for change in _changes(old, new, old.__struct_fields__))
+        else:
+            yield f"{key} {_shown(old)} -> {_shown(new)}"
 
 
 def _shown(value: object) -> str:
+    """A value for people: one line, cut where it would be a long one."""
     if value is None or value == ():
         return "none"
     if isinstance(value, tuple):
-        return ", ".join(map(str, value))
+        return _cut(", ".join(map(_shown, value)))
     if isinstance(value, Table):
-        return toml_text(msgspec.to_builtins(value))
+        return _cut(inline(value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cut(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _title(entry: Bridge | Port | Network) -> str:

@@ -27,7 +27,7 @@ def dumps(config: Config) -> str:
 
 def _lines(table: Table) -> Iterator[str]:
     for key, value in _decided(table):
-        yield f"{key} = {_value(value)}"
+        yield f"{key} = {inline(value)}"
 
 
 def _decided(table: Table) -> list[tuple[str, Any]]:
@@ -38,7 +38,8 @@ def _decided(table: Table) -> list[tuple[str, Any]]:
     return [(key, value) for key, value, default in pairs if value != default]
 
 
-def _value(value: Any) -> str:
+def inline(value: Any) -> str:
+    """A value as it stands behind its key."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -47,9 +48,9 @@ def _value(value: Any) -> str:
         case str():
             return _string(value)
         case tuple():
-            return "[" + ", ".join(_value(item) for item in value) + "]"
+            return "[" + ", ".join(inline(item) for item in value) + "]"
         case Table():
-            return "{ " + ", ".join(_lines(value)) + " }"
+            return "{ " + ", ".join(_lines(value)) + " }" if _decided(value) else "{}"
     raise TypeError(f"TOML has no {type(value).__name__} here")
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from ipaddress import IPv6Address, IPv6Interface, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..views import DeviceKind, DeviceView, Interface, NetworkMode, RouteView, Service
-from .networks import interfaces, is_uplink, prefix, several
+from .networks import Prefix, interfaces, is_uplink, prefix, several
 
 if TYPE_CHECKING:
     from ..config.model import Config, Network, Port
@@ -63,22 +63,27 @@ class Builder:
         self._attached = attached
         self.routers = {name: ids.router_ids.allocate(name) for name in _routers(config)}
 
-    def devices(self, hooked: bool) -> Iterator[DeviceView]:
-        """All devices; `hooked`: there are rules, which bridged frames are to pass."""
+    def devices(self, hooked: bool, named: Iterable[str] = ()) -> Iterator[DeviceView]:
+        """All devices; `hooked`: there are rules, which bridged frames are to pass, and which speak of `named` interfaces."""
         networks = {network.name for network in self._config.network}
         for bridge in self._config.bridge:
-            if bridge.name not in networks and (bridge.hooks and hooked):
-                yield self._name_only(bridge.name)
+            if not (bridge.hooks and hooked):
+                continue
+            if bridge.name not in networks:
+                yield self._name_only(bridge.name, 0)
+            for vlan in sorted(_vlans_named(bridge.name, named)):
+                if f"{bridge.name}.{vlan}" not in networks:
+                    yield self._name_only(bridge.name, vlan)
         for network in self._config.network:
             yield self._network(network, hooked)
         for port in self._config.port:
             if is_uplink(port):
                 yield self._uplink(port)
 
-    def _name_only(self, bridge: str) -> DeviceView:
-        number = self._bridges.get(bridge)
-        zone = BRIDGE_ZONES + number % BLOCKS * BLOCK
-        return DeviceView(self._devices.allocate(bridge), bridge, DeviceKind.NAME, number, hooks=True, zone=zone)
+    def _name_only(self, bridge: str, vlan: int) -> DeviceView:
+        number, name = self._bridges.get(bridge), f"{bridge}.{vlan}" if vlan else bridge
+        zone = BRIDGE_ZONES + number % BLOCKS * BLOCK  # to which the fast path adds the VLAN
+        return DeviceView(self._devices.allocate(name), name, DeviceKind.NAME, number, vlan, hooks=True, zone=zone)
 
     def _network(self, network: Network, hooked: bool) -> DeviceView:
         bridge = self._config.find_bridge(network.bridge)
@@ -124,12 +129,23 @@ class Builder:
         )
 
     def routes(self) -> tuple[tuple[RouteView, ...], ...]:
-        """The routes of each router, by its number: its own networks, its uplinks' gateways, and what [[route]] adds."""
+        """The routes of each router, by its number: its own networks, its uplinks' gateways, and what [[route]] adds.
+
+        A network whose uplink is another router's knows the way out by it, and nothing else of that router. Where the
+        uplink's own network is one of the network's router too, that one is meant.
+        """
         tables: list[list[RouteView]] = [[] for _ in range(1 + max(self.routers.values()))]
         for router, name, own, gateways in self._places():
             device = self._devices.allocate(name)
+            # The switch's own addresses are routes too: where they are looked up, a packet to one of them is found local.
             tables[router] += [RouteView(str(i.network), device) for i in own]
+            tables[router] += [RouteView(f"{i.ip}/{i.max_prefixlen}", device) for i in own]
             tables[router] += [RouteView(_everywhere(gateway), device, gateway) for gateway in gateways]
+        for router, port in self._shared_uplinks():
+            device, inside = self._devices.allocate(port.name), self._prefixes(router)
+            beyond = [i.network for i in interfaces(port.address) if not _overlap(i.network, inside)]
+            tables[router] += [RouteView(str(network), device) for network in beyond]
+            tables[router] += [RouteView(_everywhere(gateway), device, gateway) for gateway in several(port.gateway)]
         for route in self._config.route:
             router = self.routers[route.router]
             device = self._device_towards(router, route.via)
@@ -144,6 +160,18 @@ class Builder:
             if is_uplink(port):
                 yield self.routers[port.router], port.name, interfaces(port.address), several(port.gateway)
 
+    def _shared_uplinks(self) -> Iterator[tuple[int, Port]]:
+        """Uplinks by which the networks of other routers go out, once for each of those."""
+        named = dict.fromkeys((n.router, n.uplink) for n in self._config.network if n.uplink is not None)
+        for router, name in named:
+            port = self._config.find_port(name)
+            if port.router != router:
+                yield self.routers[router], port
+
+    def _prefixes(self, router: int) -> list[Prefix]:
+        """What a router has networks and uplinks of its own for."""
+        return [interface.network for at, _, own, _ in self._places() if at == router for interface in own]
+
     def _device_towards(self, router: int, via: str) -> int | None:
         address = ip_address(via)
         for at, name, own, _ in self._places():
@@ -152,10 +180,22 @@ class Builder:
         return None
 
 
+def _vlans_named(bridge: str, names: Iterable[str]) -> Iterator[int]:
+    """The VLANs of a bridge that names like "br0.10" speak of."""
+    for name in names:
+        stem, dot, vlan = name.rpartition(".")
+        if dot and stem == bridge and vlan.isdecimal() and 0 < int(vlan) < 4095:
+            yield int(vlan)
+
+
 def _routers(config: Config) -> list[str]:
     """The routers that anything belongs to; "main" is the first, and always there."""
     names = ["main", *(n.router for n in config.network), *(p.router for p in config.port if is_uplink(p))]
     return list(dict.fromkeys([*names, *(route.router for route in config.route)]))
+
+
+def _overlap(one: Prefix, others: list[Prefix]) -> bool:
+    return any(one.version == other.version and one.overlaps(other) for other in others)
 
 
 def _everywhere(gateway: str) -> str:

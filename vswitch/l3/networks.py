@@ -1,6 +1,6 @@
 """What routed networks, uplinks and routes must satisfy, in the words of `config/check.py`, and their one spelling.
 
-`device_name` gives what rules call a network. An address keeps its host part ("10.0.0.1/24"): it is the switch's own there.
+An address keeps its host part ("10.0.0.1/24"): it is the switch's own there.
 Networks of one router and its uplinks must not overlap; those of different routers may. Pure.
 """
 
@@ -24,7 +24,7 @@ Prefix = IPv4Network | IPv6Network
 MTU_MIN, MTU_MAX = 68, 65_521
 ADDRESSES_MAX = 16
 NAME_MAX = 15
-LATER_THAN_NAME = "a device's name in rules has at most 15 bytes, bridge, dot and VLAN together"
+TOO_LONG = "a device's name in rules has at most 15 bytes, bridge, dot and VLAN together"
 
 
 def several(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def network_problems(network: Network, path: str, modes: tuple[str, ...]) -> Ite
     if network.mode not in modes:
         yield Problem(f"{path}.mode", ", ".join(modes[:-1]) + " or " + modes[-1], network.mode)
     if len(network.name.encode()) > NAME_MAX:
-        yield Problem(f"{path}.vlan", LATER_THAN_NAME, network.vlan)
+        yield Problem(f"{path}.vlan", TOO_LONG, network.vlan)
     if network.mac is not None:
         yield from readable(f"{path}.mac", network.mac, text.unicast_mac)
     yield from between(f"{path}.mtu", network.mtu, MTU_MIN, MTU_MAX)
@@ -112,8 +112,19 @@ def uplink_problems(port: Port, path: str) -> Iterator[Problem]:
     if several(port.gateway) and not is_uplink(port):
         yield Problem(f"{path}.gateway", "only with an address: a gateway is reached from an address", port.gateway)
     yield from readable(f"{path}.router", port.router, router_name)
-    for index, gateway in enumerate(several(port.gateway)) if not faults else ():
-        yield from _gateway(gateway, interfaces(port.address), f"{path}.gateway[{index}]")
+    if not faults and is_uplink(port):
+        yield from _gateways(port, f"{path}.gateway")
+
+
+def _gateways(port: Port, path: str) -> Iterator[Problem]:
+    own, families = interfaces(port.address), set()
+    for index, words in enumerate(several(port.gateway)):
+        place = path if isinstance(port.gateway, str) else f"{path}[{index}]"
+        faults = list(_gateway(words, own, place))
+        yield from faults
+        if not faults and ip_address(words).version in families:
+            yield Problem(place, "one gateway a family", words)
+        families.update(() if faults else {ip_address(words).version})
 
 
 def _gateway(words: str, own: tuple[Interface, ...], path: str) -> Iterator[Problem]:
@@ -137,6 +148,8 @@ def route_problems(route: Route, path: str) -> Iterator[Problem]:
     yield from readable(f"{path}.router", route.router, router_name)
     if not faults and prefix(route.to).version != ip_address(route.via).version:
         yield Problem(f"{path}.via", "of the same family as `to`", route.via)
+    if not faults and ip_address(route.via).version == 6 and ip_address(route.via).is_link_local:
+        yield Problem(f"{path}.via", "not a link-local address: every network has those", route.via)
 
 
 def _address(words: str, path: str) -> Iterator[Problem]:
@@ -196,7 +209,7 @@ def _overlaps(config: Config) -> Iterator[Problem]:
     for path, router, value in _places_of_addresses(config):
         for own in _readable(value):
             for other, where in taken.setdefault(router, []):
-                if own.version == other.version and own.network.overlaps(other.network):
+                if own.version == other.version and own.network.overlaps(other.network) and not own.ip.is_link_local:
                     yield Problem(f"{path}.address", f"{where} has {other}; networks of one router do not overlap", str(own))
         taken.setdefault(router, []).extend((own, path) for own in _readable(value))
 

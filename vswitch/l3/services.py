@@ -3,7 +3,8 @@
 A worker hands over what is for a service (io/own.pxd); `receive` gives it to the network's DHCP server, resolver or router
 advertiser. DHCP and router advertisements answer with frames, since their clients have no address yet; DNS answers with
 packets, which pass the hooks and connection tracking as any host's would. `follow` takes over a configuration: a network
-whose settings stay as they are keeps its servers, and leases outlive even a change of them, by their file.
+whose settings stay as they are keeps its servers, and leases outlive even a change of them, by their file. Guests are told of
+a way out, or of a resolver, only where there is one.
 
 Everything runs on the daemon's event loop.
 """
@@ -13,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from msgspec.structs import replace as changed
 
 from ..config.model import Config, Network
 from ..own import Own, Punt
@@ -27,6 +30,7 @@ from .dns.names import Names
 from .dns.server import DnsServer
 from .ra import Router, RouterAdvertiser
 from .report import LeaseReport
+from .settings import Dhcp, Ra
 
 log = logging.getLogger(__name__)
 
@@ -54,44 +58,72 @@ class Served:
 
     network: Network
     view: DeviceView
+    leases: LeaseFile | None
     dhcp: DhcpServer | None
     dns: DnsServer | None
     ra: RouterAdvertiser | None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def still(self, network: Network, view: DeviceView) -> bool:
+        """Whether the servers would come out the same: rules and routes around them are none of their business."""
+        aside = {"hooks": False, "zone": 0, "router": 0, "uplink": None}
+        return network == self.network and replace(view, **aside) == replace(self.view, **aside)
+
+    async def end(self) -> None:
+        """Give up what is under way, so that no answer of the past goes into the file of leases."""
+        for task in self.tasks:
+            task.cancel()
+        if self.leases:
+            self.leases.close()
+        if self.dns:
+            await self.dns.close()
 
 
 class Services:
-    """DHCP, DNS and router advertisements of every network that has them. `port_name` tells a port's name by its id."""
+    """DHCP, DNS and router advertisements of every network that has them.
 
-    def __init__(self, plane: Plane, port_name: Callable[[int], str]) -> None:
+    `port_name` tells a port's name by its id, `port_exists` whether the switch has a port of that name: the lease of a guest
+    whose port is gone may follow it to another.
+    """
+
+    def __init__(
+        self, plane: Plane, port_name: Callable[[int], str], port_exists: Callable[[str], bool] = lambda port: True
+    ) -> None:
         self._plane = plane
         self._port_name = port_name
+        self._port_exists = port_exists
         self._served: dict[int, Served] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def follow(self, config: Config, views: Iterable[DeviceView]) -> None:
         """Serve the networks of this configuration from now on."""
         by_name = {view.name: view for view in views}
         wanted = {by_name[n.name].id: (n, by_name[n.name]) for n in config.network if n.name in by_name}
         for device, served in list(self._served.items()):
-            if wanted.get(device) != (served.network, served.view):
-                del self._served[device]
-                if served.dns:
-                    await served.dns.close()
+            if device in wanted and served.still(*wanted[device]):
+                continue
+            del self._served[device]
+            if served.ra and device in wanted and wanted[device][0].ra is None:
+                self._send(served, Own.FRAME, served.ra.farewell())
+            await served.end()
         for device, (network, view) in wanted.items():
             if device not in self._served and view.services:
                 self._served[device] = self._serve(network, view, Path(config.switch.state_dir))
 
     def _serve(self, network: Network, view: DeviceView, state_dir: Path) -> Served:
-        dhcp = self._dhcp(network, view, state_dir)
-        return Served(network, view, dhcp, _dns(network, view, dhcp), _ra(network, view))
+        leases = LeaseFile(state_dir / f"leases-{network.name}.jsonl") if network.dhcp else None
+        dhcp = self._dhcp(network, view, leases) if leases else None
+        return Served(network, view, leases, dhcp, _dns(network, view, dhcp), _ra(network, view))
 
-    def _dhcp(self, network: Network, view: DeviceView, state_dir: Path) -> DhcpServer | None:
-        own = next((a for a in view.addresses if isinstance(a, IPv4Interface)), None)
-        if network.dhcp is None or own is None:
-            return None
-        subnet = Subnet(own, view.mac, view.mtu, view.mode is not NetworkMode.ISOLATED)
-        store = LeaseFile(state_dir / f"leases-{network.name}.jsonl")
-        return DhcpServer(network.dhcp, subnet, store, probe=lambda address: self._in_use(view.id, address))
+    def _dhcp(self, network: Network, view: DeviceView, leases: LeaseFile) -> DhcpServer:
+        own = next(address for address in view.addresses if isinstance(address, IPv4Interface))
+        subnet = Subnet(own, view.mac, view.mtu, gateway=view.mode is not NetworkMode.ISOLATED)
+        return DhcpServer(
+            _with_resolver(network.dhcp, network),
+            subnet,
+            leases,
+            probe=lambda address: self._in_use(view.id, address),
+            attached=self._port_exists,
+        )
 
     async def _in_use(self, device: int, address: IPv4Address) -> bool:
         """Ask the network for a while whether somebody has the address (RFC 2131, 4.4.1)."""
@@ -108,10 +140,7 @@ class Services:
         for served in self._served.values():
             if served.ra:
                 self._send(served, Own.FRAME, served.ra.farewell())
-            if served.dns:
-                await served.dns.close()
-        for task in self._tasks:
-            task.cancel()
+            await served.end()
         self._served.clear()
 
     # Packets
@@ -128,22 +157,19 @@ class Services:
                 served.ra.handle(punt.frame, checked)
         elif _udp_port(punt.frame) == _DHCP:
             if served.dhcp:
-                self._start(self._answer(served, punt.frame, port, checked))
+                self._start(served, self._answer(served, punt.frame, port, checked))
         elif served.dns:
             served.dns.handle(punt.frame, port, lambda frame: self._send(served, Own.PACKET, [frame]), served.view.mtu, checked)
 
     async def _answer(self, served: Served, frame: bytes, port: str, checked: bool) -> None:
         self._send(served, Own.FRAME, await served.dhcp.handle(frame, port, checked))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    @staticmethod
+    def _start(served: Served, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a service failed", exc_info=error)
+        served.tasks.add(task)
+        task.add_done_callback(served.tasks.discard)
+        task.add_done_callback(_done)
 
     def tick(self) -> None:
         """Once a second: advertisements that are due."""
@@ -163,6 +189,19 @@ class Services:
         return [(s.network.name, lease) for s in self._served.values() if s.dhcp for lease in s.dhcp.reports()]
 
 
+def _done(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("a service failed", exc_info=error)
+
+
+Telling = TypeVar("Telling", Dhcp, Ra)
+
+
+def _with_resolver(settings: Telling, network: Network) -> Telling:
+    """What guests are told of the network's own resolver, if there is one."""
+    return changed(settings, dns=()) if settings.dns is None and network.dns is None else settings
+
+
 def _dns(network: Network, view: DeviceView, dhcp: DhcpServer | None) -> DnsServer | None:
     if network.dns is None:
         return None
@@ -176,7 +215,10 @@ def _ra(network: Network, view: DeviceView) -> RouterAdvertiser | None:
     if network.ra is None or not own:
         return None
     link_local: IPv6Address = next(address.ip for address in own if address.is_link_local)
-    return RouterAdvertiser(network.ra, Router(view.mac, link_local, tuple(a for a in own if not a.is_link_local), view.mtu))
+    settings = _with_resolver(network.ra, network)
+    if view.mode is NetworkMode.ISOLATED:
+        settings = changed(settings, lifetime_s=0)
+    return RouterAdvertiser(settings, Router(view.mac, link_local, tuple(a for a in own if not a.is_link_local), view.mtu))
 
 
 def _is_router_solicitation(frame: bytes) -> bool:

@@ -143,6 +143,26 @@ class NetworkLease(msgspec.Struct, frozen=True, kw_only=True):
     port: str
 
 
+class Words(msgspec.Struct, frozen=True, kw_only=True):
+    """What a program in whose words the switch was spoken to (iptables, conntrack) would print and end with."""
+
+    stdout: str = ""
+    stderr: str = ""
+    code: int = 0
+
+
+class Events(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of connections, a line each, from a place in the stream of events to `next`, where it goes on.
+
+    `stderr` and `code` are for words that conntrack would not take, and `stderr` alone for events that came too fast.
+    """
+
+    lines: list[str]
+    next: int
+    stderr: str = ""
+    code: int = 0
+
+
 class FdbEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A MAC address and the port behind which it lives."""
 

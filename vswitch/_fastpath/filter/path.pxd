@@ -101,8 +101,8 @@ cdef inline const Path *path_peek(const Ruleset *rules, CtEntry *entry, Packet *
                                   bint reply) noexcept nogil:
     """As path_find for PREROUTING before conntrack has judged the packet's state, which may prove the path wrong.
 
-    What table raw said is certain all the same, since raw sees no state: a path found here tells that raw neither
-    chose a zone nor refused to track, and if its verdict is raw's own, that the packet ends there.
+    What table raw said is certain all the same, since raw sees no state: a path found here tells that raw lets the
+    packet pass, chose no zone and does not refuse to track. (What raw drops has no connection, and so no path.)
     """
     cdef uint32_t word = entry.path[2 if reply else 0]
     cdef const Path *path

@@ -88,6 +88,7 @@ cdef struct Walk:
     uint8_t uncacheable
     uint8_t n_counted
     uint8_t n_edits
+    uint32_t connmark                   # as the walk sees it, whatever other workers do meanwhile
     uint64_t key[KEYS]                  # as the packet was when the half began
     uint64_t mask[KEYS]                 # the bits that were looked at
     uint32_t counted[PATH_COUNTERS]     # ids
@@ -158,6 +159,8 @@ cdef inline void walk_key(Walk *walk) noexcept nogil:
     """Note what the packet is like, and that family, flags, state and way are always looked at."""
     walk.key[KEY_PACKET] = key_packet(walk.packet)
     walk.key[KEY_PLACE] = key_place(walk.packet, walk.way)
+    walk.key[KEY_STATUS] = <uint64_t>walk.packet.length << 32
+    walk.key[KEY_MARK] = walk.packet.mark
     walk.key[KEY_LINK] = key_link(walk.frame)
     walk.mask[KEY_PACKET] = 0xff0000 | (0xff & ~(PACKET_BAD_CHECKSUM | PACKET_CHANGED)) << 8 | 0xff
     walk.mask[KEY_PLACE] = 0xffULL << 48
@@ -166,9 +169,13 @@ cdef inline void walk_key(Walk *walk) noexcept nogil:
     walk.mask[KEY_LINK] = 0
 
 cdef inline void walk_track(Walk *walk, CtEntry *entry) noexcept nogil:
-    """The packet's connection and state are known now: PREROUTING and OUTPUT learn of them behind their table raw."""
+    """The packet's connection and state are known now: PREROUTING and OUTPUT learn of them behind their table raw.
+
+    What raw has edited stays in the key as it was."""
     walk.entry = entry
     walk.key[KEY_PACKET] = (walk.key[KEY_PACKET] & ~0xff0000ULL) | <uint64_t>walk.packet.ct_info << 16
+    walk.connmark = 0
     if entry != NULL:
-        walk.key[KEY_STATUS] = key_status(walk.packet, entry)
-        walk.key[KEY_MARK] = key_mark(walk.packet, entry)
+        walk.connmark = entry.mark
+        walk.key[KEY_STATUS] |= entry.status
+        walk.key[KEY_MARK] |= <uint64_t>walk.connmark << 32

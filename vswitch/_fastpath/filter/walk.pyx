@@ -79,13 +79,17 @@ cdef void edit(Walk *walk, uint32_t index) noexcept nogil:
     """Edit, and note it. A mark that is moved makes what is later read of it depend on where it came from."""
     cdef const Target *target = &walk.rules.targets[index]
     if target.op == TARGET_CONNMARK:
+        if walk.entry == NULL:
+            return                      # nor may a path do it, which has a connection
         if target.mode == CONNMARK_RESTORE:
             walk.mask[KEY_MARK] |= <uint64_t>target.mask << 32
         elif target.mode == CONNMARK_SAVE:
             walk.mask[KEY_MARK] |= target.mask2
         elif target.shift:
             walk.mask[KEY_MARK] |= 0xffffffff00000000ULL
-    target_edit(target, walk.rules, walk.packet, walk.frame, walk.entry)
+    target_edit(target, walk.rules, walk.packet, walk.frame, &walk.connmark if walk.entry != NULL else NULL)
+    if target.op == TARGET_CONNMARK and target.mode != CONNMARK_RESTORE:
+        walk.entry.mark = walk.connmark
     if walk.n_edits == PATH_EDITS:
         walk.uncacheable = True
         return
@@ -224,6 +228,8 @@ cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nog
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil:
     """The edits of a path once more, for another packet."""
-    cdef uint32_t i
+    cdef uint32_t i, before = entry.mark, mark = before
     for i in range(n):
-        target_edit(&rules.targets[edits[i]], rules, packet, frame, entry)
+        target_edit(&rules.targets[edits[i]], rules, packet, frame, &mark)
+    if mark != before:
+        entry.mark = mark
