@@ -3,17 +3,15 @@
     SwitchSubject()                 both ports are uplinks: the whole of layer 3, and nothing of layer 2
     SwitchSubject(network=True)     port a is on a bridge whose network the router is the gateway of, in mode routed
 
-Rules go the way that the daemon's do: the iptables front end reads the text, `compile_rules` resolves names, the compiled
-rules are published with the devices and routes. After every frame the books of both ports and of the switch itself must
-balance; what they call `queued` then are fragments that wait.
+Rules go the way that the daemon's do: the iptables front end reads the text, `Firewall` compiles the rules and keeps their
+counters, and they are published with the devices and routes. After every frame the books of both ports and of the
+switch itself must balance; what they call `queued` then are fragments that wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface
 from types import TracebackType
 
@@ -26,12 +24,8 @@ from vswitch._fastpath import _probe
 from vswitch._fastpath.filter.rows import Connection as Row
 from vswitch._fastpath.filter.rows import Flow
 from vswitch._fastpath.filter.ruleset import CompiledRuleset
-from vswitch.filter.compile import compile_rules
-from vswitch.filter.interfaces import InterfaceNames
+from vswitch.filter.firewall import Firewall, Names
 from vswitch.filter.iptables import NO_RULES, run
-from vswitch.filter.slots import CounterSlots
-from vswitch.filter.view import AddressView
-from vswitch.filter.view import DeviceView as RuleDevice
 from vswitch.own import SELF_PORT
 from vswitch.views import BridgeView, DeviceKind, DeviceView, Layer3View, RouteView
 
@@ -49,20 +43,18 @@ class SwitchSubject:
         self.name = name
         self._network = network
         self._runner = asyncio.Runner()
-        self._generations = itertools.count(1)
         self._board = Switchboard()
         self._board.bridge = BridgeView(0, BRIDGE)
         for port in topology.PORTS:
             self._board.add(port, bridge=0 if self._on_bridge(port) else None)
         self._devices = tuple(self._device(number, device) for number, device in enumerate(topology.devices()))
-        self._names = InterfaceNames(
-            {name: view.id for name, view in self._board.views.items()},
-            [(view.name, BRIDGE if view.bridge is not None else None) for view in self._devices],
+        self._names = Names(
+            tuple((name, view.id) for name, view in self._board.views.items()), self._devices, ((0, BRIDGE),)
         )
         self._shared = self._board.dataplane._shared
         self._shared.icmp_limits.set_limits(UNLIMITED, UNLIMITED, 0, UNLIMITED)
         self._rulesets = NO_RULES
-        self._slots = CounterSlots(self._shared.rule_counters.capacity)
+        self._firewall = Firewall(self._board.dataplane)
         self._publish(None)
         self._meet_neighbours()
 
@@ -86,19 +78,17 @@ class SwitchSubject:
 
     def load(self, ipv4_rules: str, ipv6_rules: str) -> None:
         """Put rules in force by iptables-restore."""
+        outcomes = []
         for family, text in ((4, ipv4_rules), (6, ipv6_rules)):
             outcome = run(f"{PROGRAMS[family]}-restore", [], BLANK + text, self._rulesets)
             if outcome.code:
                 raise RuntimeError(outcome.stderr)
             self._rulesets = outcome.rulesets
-        for place in self._slots.assign(self._rulesets):
-            self._shared.rule_counters.recycle(place)
-        chains = compile_rules(self._rulesets, self._names, self._slots)
-        devices = [RuleDevice(view.mtu, view.router, view.kind == DeviceKind.UPLINK) for view in self._devices]
-        self._publish(CompiledRuleset(next(self._generations), *chains, devices, list(self._addresses())))
-        self._slots.settle()
-        for place in self._slots.values():
-            self._shared.rule_counters.set(place)
+            outcomes.append(outcome)
+        self._publish(self._firewall.compiled(self._rulesets, self._names))
+        self._firewall.settle()
+        for outcome in outcomes:
+            self._firewall.set_counters(outcome.zero, outcome.set_counters)
 
     def send(self, port: str, frame: bytes) -> list[Outcome]:
         """Put a frame into a port's ring, serve it, and look into both."""
@@ -113,7 +103,7 @@ class SwitchSubject:
 
     def counters(self) -> dict[int, str]:
         """The rules with their counters, as iptables-save prints them."""
-        held = {number: self._shared.rule_counters.get(place) for number, place in self._slots.items()}
+        held = self._firewall.counters()
         return {
             family: run(f"{program}-save", ["-c"], "", self._rulesets, held).stdout
             for family, program in PROGRAMS.items()
@@ -135,19 +125,16 @@ class SwitchSubject:
         )
 
     def _publish(self, rules: CompiledRuleset | None) -> None:
-        routes = tuple(RouteView(str(own.network), view.id) for view in self._devices for own in view.addresses)
+        routes = tuple(
+            RouteView(network, view.id)
+            for view in self._devices
+            for own in view.addresses
+            for network in (str(own.network), f"{own.ip}/{own.max_prefixlen}")
+        )
         layer3 = Layer3View(self._devices, (routes,), rules, nat=True)
         board = self._board
         bridges = [board.bridge] if self._network else []
         self._runner.run(board.dataplane.publish(bridges, board.views.values(), layer3))
-
-    def _addresses(self) -> Iterator[AddressView]:
-        for view in self._devices:
-            for own in view.addresses:
-                yield AddressView(_mapped(own.ip.packed), view.id, view.router)
-                if own.version == 4:
-                    for broadcast in (own.network.network_address, own.network.broadcast_address):
-                        yield AddressView(_mapped(broadcast.packed), view.id, view.router, broadcast=True)
 
     def _meet_neighbours(self) -> None:
         numbers = {view.name: view.id for view in self._devices}
@@ -158,11 +145,6 @@ class SwitchSubject:
         self._board.check_books()
         own = self._board.dataplane.port_counters(SELF_PORT)
         assert own.balance == 0, own
-
-
-def _mapped(address: bytes) -> bytes:
-    """Sixteen bytes, as the fast path has both families."""
-    return address if len(address) == 16 else bytes(10) + b"\xff\xff" + address
 
 
 def _connection(row: Row) -> Connection:
