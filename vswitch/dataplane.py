@@ -18,6 +18,7 @@ from ipaddress import IPv4Address
 from vswitch._fastpath.compiler import CYTHON_VERSION
 from vswitch._fastpath.core.snapshot import SnapshotOwner
 from vswitch._fastpath.core.verdict import DROP_REASONS
+from vswitch._fastpath.filter.conntrack import ConnectionTable
 from vswitch._fastpath.filter.nat import masquerade_flush
 from vswitch._fastpath.filter.ruleset import CompiledRuleset
 from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
@@ -36,6 +37,8 @@ MAX_BRIDGES = 1024
 MAX_DEVICES = 4096
 MAX_ROUTERS = 1024
 COUNTER_MASK = 2**64 - 1
+#: The timeouts of connection tracking as they are unless configured, by the names of the kernel's sysctls.
+TRACKED_S = ConnectionTable(1).timeouts()
 #: How long a worker may take to finish the burst it is in; far beyond any real one.
 QUIESCENCE_LIMIT_S = 2.0
 
@@ -230,6 +233,12 @@ class Dataplane:
     def attend(self, queue: int, on: bool) -> None:
         """Whether packets for that queue number are to be handed over."""
         self._shared.attend(queue, on)
+
+    def track(self, per_port: int, timeouts: dict[str, int]) -> None:
+        """Settings of connection tracking: what a port may open (0: half of the table), seconds by the kernel's names."""
+        for port in range(MAX_PORTS):
+            self.connections.set_budget(port, per_port or self.connections.capacity // 2)
+        self.connections.set_timeouts(TRACKED_S | timeouts)
 
     # Frames of the switch's own
 
