@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.fake_switch import FakeSwitch, served
+from tests.lab import wait_for
 from tests.unit.test_cli import FILE, Result, Run, command
 from vswitch.config.load import parse
 from vswitch.filter.connections import events_shown, shown
@@ -205,9 +205,7 @@ def test_events_are_printed_as_they_come_until_interrupted(switch: FakeSwitch, t
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching,
     ):
         assert watching.stdout is not None
-        while not switch.said:  # it has asked where the stream ends
-            assert watching.poll() is None
-            os.sched_yield()
+        wait_for(lambda: switch.said, 20, "the question where the stream ends")
         switch.events += ["    [NEW] tcp      6 120 SYN_SENT", " [UPDATE] tcp      6 60 SYN_RECV"]
         assert [watching.stdout.readline() for _ in range(2)] == [f"{line}\n" for line in switch.events[1:]]
         watching.send_signal(number)
