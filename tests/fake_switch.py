@@ -140,7 +140,7 @@ class FakeSwitch:
             connections.parse(argv)
         except connections.ConntrackError as error:
             return Events(lines=[], next=0, stderr=str(error), code=2)
-        return Events(lines=self.events[0 if after is None else after :], next=len(self.events))
+        return Events(lines=[] if after is None else self.events[after:], next=len(self.events))
 
     async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
         before = self.learned.get(bridge, [])

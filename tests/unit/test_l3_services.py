@@ -16,6 +16,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from tests.dhcp_client import mac
+from tests.lab import wait_until
 from tests.unit.test_l3_devices import builder
 from vswitch.config.load import parse
 from vswitch.l3 import services
@@ -241,8 +242,7 @@ async def test_an_answer_under_way_is_given_up_with_its_server(bench: Bench, mon
     monkeypatch.setattr(services, "PROBE_S", LIMIT_S)
     await bench.follow()
     bench.receive(dhcp(5, "discover"))
-    while not bench.plane.asked:
-        await asyncio.sleep(0)
+    await wait_until(lambda: bench.plane.asked, LIMIT_S, "the probe")
     (task,) = bench.services._served[0].tasks
     await bench.follow(('"10.0.0.101"]', '"10.0.0.150"]'))
     await asyncio.wait([task], timeout=LIMIT_S)
