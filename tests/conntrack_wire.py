@@ -1,7 +1,7 @@
 """Packets for connection tracking, and the table that they pass: what tests/fastpath/test_conntrack_*.py share.
 
-A TCP segment is written "> SA 500 101 len=10 win=4096": direction, flags, sequence number, acknowledgement; the rest may
-be left out.
+A TCP segment is written "> SA 500 101 len=10 win=4096": direction, flags, sequence number, acknowledgement; the rest
+may be left out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Wire:
         return Tracked(self.table, bytes(packet), self.now, **options)
 
     def send(self, packet: object, **options: object) -> str:
-        """The packet's state, with "<" behind it in the direction of the replies, or the number of a reason to drop it."""
+        """The packet's state, with "<" behind it in the direction of the replies, or the number of a drop reason."""
         tracked = self.track(packet, **options)
         reason = tracked.reason or tracked.confirm(int(self.now))
         return str(reason) if reason else tracked.info + ("<" if tracked.reply else "")

@@ -16,7 +16,7 @@ from vswitch._fastpath._probe_rules import Connection, Engine, Parcel
 from vswitch._fastpath.filter.counters import RuleCounters
 from vswitch._fastpath.filter.log import LogRings
 from vswitch._fastpath.filter.ruleset import CompiledRuleset
-from vswitch.filter.view import INVERT, LENIENT, AddressView, ChainView, DeviceView, Interfaces, MatchOp, RuleView, TargetOp
+from vswitch.filter.view import INVERT, LENIENT, AddressView, ChainView, DeviceView, MatchOp, RuleView, TargetOp
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 FRAGMENT, TO_US, LOCAL, ROUTED = 1, 16, 32, 64  # PACKET_*
@@ -85,11 +85,11 @@ class Pkt:
         if self.proto == TCP:
             options = self.options + bytes(-len(self.options) % 4)
             body = self.sport.to_bytes(2, "big") + self.dport.to_bytes(2, "big") + bytes(8)
-            body += bytes([(5 + len(options) // 4) << 4, self.tcp_flags]) + b"\x10\x00" + bytes(4) + options + bytes(self.payload)
-            return self._checked(body, 16)
+            body += bytes([(5 + len(options) // 4) << 4, self.tcp_flags]) + b"\x10\x00" + bytes(4)
+            return self._checked(body + options + bytes(self.payload), 16)
         if self.proto == UDP:
-            length = 8 + self.payload
-            return b"".join(part.to_bytes(2, "big") for part in (self.sport, self.dport, length, 0)) + bytes(self.payload)
+            words = self.sport, self.dport, 8 + self.payload, 0
+            return b"".join(word.to_bytes(2, "big") for word in words) + bytes(self.payload)
         return bytes(self.icmp) + bytes(6 + self.payload)
 
     def pseudo(self, length: int) -> bytes:
@@ -107,7 +107,8 @@ class Pkt:
         macs = bytes.fromhex((self.mac_dst + self.mac_src).replace(":", ""))
         if self.v6:
             first = (6 << 28 | self.tos << 20 | 0xABCDE).to_bytes(4, "big")
-            return macs + b"\x86\xdd" + first + len(body).to_bytes(2, "big") + bytes([self.proto, self.ttl]) + ends + body
+            first += len(body).to_bytes(2, "big") + bytes([self.proto, self.ttl])
+            return macs + b"\x86\xdd" + first + ends + body
         head = bytes([0x45, self.tos]) + (20 + len(body)).to_bytes(2, "big") + b"\0\1"
         head += (100 if self.fragment else 0).to_bytes(2, "big") + bytes([self.ttl, self.proto])
         return macs + b"\x08\x00" + head + checksum(head + ends).to_bytes(2, "big") + ends + body
@@ -117,8 +118,8 @@ class Pkt:
         return len(self.frame()) - 14
 
     def parcel(self) -> Parcel:
-        return Parcel(self.frame(), in_port=self.in_port, out_port=self.out_port, in_dev=self.in_dev, out_dev=self.out_dev,
-                      ct_info=self.ct_info, mark=self.mark, flags=self.flags, hash=self.hash, needs=self.needs)  # fmt: skip
+        known = ("in_port", "out_port", "in_dev", "out_dev", "ct_info", "mark", "flags", "hash", "needs")
+        return Parcel(self.frame(), **{name: getattr(self, name) for name in known})
 
 
 @dataclass
@@ -132,12 +133,19 @@ class Conn:
     expires_s: int = 100
 
     def entry(self) -> Connection:
-        both = [(ip16(src), ip16(dst), sport, dport, proto) for src, dst, sport, dport, proto in (self.original, self.reply)]
+        both = [(ip16(src), ip16(dst), *rest) for src, dst, *rest in (self.original, self.reply)]
         return Connection(both[0], both[1], self.status, self.mark, self.expires_s)
 
 
-def rule(number: int, *matches: tuple[int, int, Any], do: tuple[int, tuple[Any, ...]] = (TargetOp.ACCEPT, ())) -> RuleView:
+def rule(
+    number: int, *matches: tuple[int, int, Any], do: tuple[int, tuple[Any, ...]] = (TargetOp.ACCEPT, ())
+) -> RuleView:
     return RuleView(number, matches, do)
+
+
+def forward(rules: list[RuleView], policy: int = TargetOp.ACCEPT, table: int = 3, hook: int = 2) -> list[ChainView]:
+    """One chain, by default FORWARD of table filter; its policy counts by id 999."""
+    return [ChainView(table, hook, rules, policy, 999)]
 
 
 def engine(chains: Sequence[ChainView], v6: bool = False, generation: int = 1, addresses: Sequence[AddressView] = (),
@@ -266,7 +274,7 @@ PLAIN = {
         for first, last in args[1]
         for port in ((pkt.sport,), (pkt.dport,), (pkt.sport, pkt.dport))[args[0]]
     ),
-    MatchOp.TCP_FLAGS: lambda pkt, args: pkt.tcp_flags & args[0] == args[1],
+    MatchOp.TCP_FLAGS: lambda pkt, args: pkt.tcp_flags * (pkt.proto == TCP) & args[0] == args[1],
     MatchOp.ICMP: lambda pkt, args: args[0] is None or (pkt.icmp[0] == args[0] and args[1] <= pkt.icmp[1] <= args[2]),
     MatchOp.MARK: lambda pkt, args: pkt.mark & args[1] == args[0],
     MatchOp.MAC: lambda pkt, args: bytes.fromhex(pkt.mac_src.replace(":", "")) == args[0],

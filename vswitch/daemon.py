@@ -22,9 +22,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+from msgspec.structs import asdict
+
 from vswitch import __version__
 from vswitch import log as logs
 from vswitch.api.server import ControlServer
+from vswitch.config import rulefile
 from vswitch.config.errors import ApplyError, ConfigError
 from vswitch.config.load import load
 from vswitch.config.model import LOG_LEVELS, Config
@@ -105,7 +108,8 @@ class Daemon:
         self._notifier = Notifier()
         self._reload_wanted = asyncio.Event()
         self._stopping = False
-        self._dataplane = Dataplane(workers=config.switch.workers, busy_poll_us=config.switch.busy_poll_us)
+        self._dataplane = Dataplane(workers=config.switch.workers, busy_poll_us=config.switch.busy_poll_us,
+                                    connections=config.conntrack.max)
         self._links = Links()
         self._switch = Switch(self._dataplane, self._links)
         self._metrics = MetricsServer(self._switch)
@@ -142,7 +146,7 @@ class Daemon:
         stack.push_async_callback(self._metrics.stop)
         await self._metrics.start(self._config.metrics.listen)  # before any device is made: an address may be taken
         stack.push_async_callback(self._switch.stop)
-        await self._switch.start(self._config, str(self._options.config))
+        await self._switch.start(self._config, str(self._options.config), rules_of(self._config, self._options.config))
         stack.push_async_callback(self._control.stop)
         await self._control.start()
         self._switch.on_config(self._follow)
@@ -173,7 +177,8 @@ class Daemon:
         file = self._options.config
         self._notifier.reloading()
         try:
-            plan = await self._switch.apply(load(file), source=str(file))
+            config = load(file)
+            plan = await self._switch.apply(config, source=str(file), rules=rules_of(config, file))
         except REFUSALS as error:
             self._switch.refused()
             log.error("not reloaded: %s", placed(error, file).replace("\n", "; "))
@@ -203,6 +208,12 @@ class Daemon:
         report = self._switch.show()
         up = sum(port.state == "up" for port in report.ports)
         return f"{len(report.bridges)} bridges, {up} of {len(report.ports)} ports up"
+
+
+def rules_of(config: Config, file: Path) -> tuple[str | None, str | None]:
+    """The texts of the files that [firewall] names, IPv4's and IPv6's. Raises ConfigError."""
+    texts = rulefile.read(asdict(config.firewall), file.parent)
+    return texts.get("rules"), texts.get("rules6")
 
 
 def stuck_workers(before: Sequence[WorkerCounters], now: Sequence[WorkerCounters]) -> list[int]:

@@ -13,15 +13,20 @@ import asyncio
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
 
 from vswitch._fastpath.compiler import CYTHON_VERSION
 from vswitch._fastpath.core.snapshot import SnapshotOwner
 from vswitch._fastpath.core.verdict import DROP_REASONS
+from vswitch._fastpath.filter.conntrack import ConnectionTable
+from vswitch._fastpath.filter.nat import masquerade_flush
+from vswitch._fastpath.filter.ruleset import CompiledRuleset
 from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
 from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
 from vswitch._fastpath.worker import Shared
-from vswitch.own import SELF_PORT, OwnPort
-from vswitch.views import BridgeView, Layer3View, Offload, PortCounters, PortView, VlanMode, WorkerCounters
+from vswitch.filter.firewall import MAX_RULES
+from vswitch.own import SELF_PORT, Own, OwnPort, arp_probe
+from vswitch.views import BridgeView, DeviceView, Layer3View, Offload, PortCounters, PortView, VlanMode, WorkerCounters
 from vswitch.workers import Workers
 
 __all__ = ["CYTHON_VERSION", "BridgeView", "Dataplane", "FdbCounters", "FdbRow", "MemoryPort", "Offload",
@@ -32,6 +37,8 @@ MAX_BRIDGES = 1024
 MAX_DEVICES = 4096
 MAX_ROUTERS = 1024
 COUNTER_MASK = 2**64 - 1
+#: The timeouts of connection tracking as they are unless configured, by the names of the kernel's sysctls.
+TRACKED_S = ConnectionTable(1).timeouts()
 #: How long a worker may take to finish the burst it is in; far beyond any real one.
 QUIESCENCE_LIMIT_S = 2.0
 
@@ -69,17 +76,21 @@ class Dataplane:
 
     drop_reasons: tuple[str, ...] = tuple(DROP_REASONS.values())
 
-    def __init__(self, *, workers: int = 1, busy_poll_us: int = 2000) -> None:
+    def __init__(self, *, workers: int = 1, busy_poll_us: int = 2000, connections: int = 65_536) -> None:
         self.port_ids = Registry(MAX_PORTS, "ports")
         self.bridge_ids = Registry(MAX_BRIDGES, "bridges")
         self.device_ids = Registry(MAX_DEVICES, "devices of layer 3")
         self.router_ids = Registry(MAX_ROUTERS, "routers")
         self.generation = 0
-        self._shared = Shared()
+        self._shared = Shared(connections, MAX_RULES)
+        self.connections = self._shared.connections
+        self.neighbours = self._shared.neighbours
         self._workers = Workers(workers, self._shared, busy_poll_us)
         self._fdbs: dict[int, ForwardingDatabase] = {}
         self._bridges: dict[int, BridgeView] = {}
         self._ports: dict[int, PortView] = {}
+        self._layer3 = Layer3View()
+        self._compiled = 0
         self._own = MemoryPort("own", workers, notify=True)
         self.own = OwnPort(self._own)
         self._watching: set[tuple[int, int, int]] = set()
@@ -118,6 +129,7 @@ class Dataplane:
             owner = SnapshotOwner(self.generation, list(new_bridges.values()), list(new_ports.values()), fdbs,
                                   rings | {SELF_PORT: self._own}, layer3)
             old_ports, self._ports, self._bridges, self._fdbs = self._ports, new_ports, new_bridges, fdbs
+            old_layer3, self._layer3 = self._layer3, layer3
             self._unwatch()
             self._reset(old_ports)
             self._superseded.append(self._shared.publish(owner))
@@ -126,6 +138,7 @@ class Dataplane:
             self._superseded.clear()
             self._forget(old_ports)
             self._reset_meters(old_ports)
+            self._forget_devices(old_layer3.devices)
 
     def _tables(self, bridges: dict[int, BridgeView]) -> dict[int, ForwardingDatabase]:
         """The FDB of each bridge: the one it has, or a new one where it had none or another size."""
@@ -190,6 +203,66 @@ class Dataplane:
                 self._fdbs[old.bridge].flush(port=id, dynamic_only=False)
             elif new.vlan != old.vlan or (old.up and not new.up):
                 self._fdbs[old.bridge].flush(port=id)
+
+    def _forget_devices(self, old: tuple[DeviceView, ...]) -> None:
+        """Neighbours of devices that are gone, or have other networks now, and what was masqueraded as addresses that are.
+
+        An id is used again only by a device of another name, and then nothing may be left of the old one's."""
+        devices = {view.id: view for view in self._layer3.devices}
+        for view in old:
+            new = devices.get(view.id)
+            if new is None or new.addresses != view.addresses or new.mac != view.mac:
+                self.neighbours.flush(view.id, permanent=new is None)
+                for interface in view.addresses:
+                    if new is None or interface.ip not in {i.ip for i in new.addresses}:
+                        masquerade_flush(self.connections, view.id, str(interface.ip))
+            if new is None:
+                self.device_ids.release(view.name)
+
+    # Rules
+
+    def compile(self, ipv4: list, ipv6: list, devices: list, addresses: list) -> CompiledRuleset:
+        """Rules in the form that a Layer3View takes. Raises ValueError for what the workers cannot follow."""
+        self._compiled += 1
+        return CompiledRuleset(self._compiled, ipv4, ipv6, devices, addresses, MAX_RULES)
+
+    def rule_counters(self):
+        """Packets and bytes by place, all workers together."""
+        return self._shared.rule_counters
+
+    def attend(self, queue: int, on: bool) -> None:
+        """Whether packets for that queue number are to be handed over."""
+        self._shared.attend(queue, on)
+
+    def track(self, per_port: int, timeouts: dict[str, int]) -> None:
+        """Settings of connection tracking: what a port may open (0: half of the table), seconds by the kernel's names."""
+        for port in range(MAX_PORTS):
+            self.connections.set_budget(port, per_port or self.connections.capacity // 2)
+        self.connections.set_timeouts(TRACKED_S | timeouts)
+
+    # Frames of the switch's own
+
+    def send_own(self, kind: Own, frame: bytes, device: int) -> bool:
+        """Have workers send a frame of the switch's own; false: they take no more just now."""
+        view = next((view for view in self._layer3.devices if view.id == device), None)
+        return view is not None and self.own.send(kind, frame, device=device, vid=view.vid)
+
+    def probe(self, device: int, address: IPv4Address) -> None:
+        """Forget whether the address is somebody's on that device, and ask."""
+        self.neighbours.delete(device, str(address))
+        view = next(view for view in self._layer3.devices if view.id == device)
+        self.own.send(Own.FRAME, arp_probe(view.mac, address), device=device, vid=view.vid)
+
+    def is_neighbour(self, device: int, address: IPv4Address) -> bool:
+        """Whether somebody on the device has answered for the address."""
+        rows = (row for row in self.neighbours.rows() if row.device == device and row.address == str(address))
+        return any(row.mac for row in rows)
+
+    def tick(self) -> None:
+        """Once a second: let a worker see to neighbours and fragments, and end connections whose time is up."""
+        if self._layer3.devices:
+            self.own.send(Own.TICK)
+            self.connections.sweep()
 
     def port_counters(self, id: int) -> PortCounters:
         totals: Counter[str] = Counter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import os
 import struct
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ SELF_PORT = 4095  # the switch itself, in the books
 NO_DEVICE = 0xFFFF
 PLAIN = bytes(12)  # a virtio-net header that promises nothing
 
-_HEADER = struct.Struct("<BBHHHIIQ")
+_HEADER = struct.Struct("<BBHHHHHIIIBBH")
 
 
 class Own(enum.IntEnum):
@@ -26,11 +27,11 @@ class Own(enum.IntEnum):
 
     SERVICE = 1  # to the control side: DHCP, DNS, router solicitations
     QUEUE = 2  # ... for a user's process to judge
-    LOG = 3
     TICK = 16  # from it: a second has passed
     PACKET = 17  # an IP packet of the switch's own, behind an Ethernet header that is filled in later
     FRAME = 18  # a frame of its own, complete
     RESUME = 19  # a packet that came by QUEUE goes on
+    DISCARD = 20  # ... or ends
 
 
 class Punt(NamedTuple):
@@ -39,11 +40,16 @@ class Punt(NamedTuple):
     kind: Own
     resume: int
     device: int
+    vid: int
     port: int
     queue: int
+    largest: int
     mark: int
-    id: int
-    time_ns: int
+    ct: int
+    serial: int
+    ct_info: int
+    flags: int
+    pad: int
     vnet: bytes
     frame: bytes
 
@@ -70,8 +76,21 @@ class OwnPort:
         kind, *fields = _HEADER.unpack_from(record)
         return Punt(Own(kind), *fields, vnet, record[_HEADER.size :])
 
-    def send(self, kind: Own, frame: bytes = b"", *, device: int = NO_DEVICE, port: int = SELF_PORT, mark: int = 0,
-             resume: int = 0, vnet: bytes = PLAIN) -> bool:
-        """Give a record to the workers; false: they take no more just now."""
-        record = _HEADER.pack(kind, resume, device, port, 0, mark, 0, 0) + frame
+    def send(self, kind: Own, frame: bytes = b"", *, device: int = NO_DEVICE, vid: int = 0) -> bool:
+        """Give the workers a frame of the switch's own; false: they take no more just now."""
+        return self._put(_HEADER.pack(kind, 0, device, vid, SELF_PORT, 0, 0, 0, 0, 0, 0, 0, 0) + frame, PLAIN)
+
+    def give_back(self, punt: Punt, kind: Own, frame: bytes, mark: int) -> bool:
+        """Let a packet that came by QUEUE go on (RESUME) or end (DISCARD)."""
+        fields = punt._replace(kind=kind, mark=mark)[:13]
+        return self._put(_HEADER.pack(*fields) + frame, punt.vnet if frame == punt.frame else PLAIN)
+
+    def _put(self, record: bytes, vnet: bytes) -> bool:
         return self._rings.inject([record], [vnet]) == 1
+
+
+def arp_probe(mac: str, address: IPv4Address) -> bytes:
+    """The question whether anybody has the address (RFC 5227, 2.1.1), from nobody's."""
+    own = bytes.fromhex(mac.replace(":", ""))
+    arp = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own + bytes(4) + bytes(6) + address.packed
+    return (b"\xff" * 6 + own + b"\x08\x06" + arp).ljust(60, b"\0")

@@ -140,11 +140,12 @@ class RouteView:
 
 @dataclass(frozen=True, slots=True)
 class Layer3View:
-    """All that is above layer 2: devices, the routes of each router, and the compiled rules."""
+    """All that is above layer 2: devices, the routes of each router, and the compiled rules. `nat`: anything translates."""
 
     devices: tuple[DeviceView, ...] = ()
     routers: tuple[tuple[RouteView, ...], ...] = ()
     rules: CompiledRuleset | None = None
+    nat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

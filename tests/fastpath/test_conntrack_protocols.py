@@ -1,9 +1,10 @@
-"""udp.pxd, icmp.pxd, track.pxd: what is no TCP, ICMP errors good and rubbish, zones, and packets that are not tracked."""
+"""udp.pxd, icmp.pxd, track.pxd: what is no TCP, ICMP errors good and rubbish, zones, and packets that are not tracked.
+"""
 
 from __future__ import annotations
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6ND_Redirect, ICMPv6NDOptRedirectedHdr,
     ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment,
@@ -47,14 +48,17 @@ PROTOCOLS = [
     ("information", IP(**FORWARD) / ICMP(type=15, id=7), IP(**BACKWARD) / ICMP(type=16, id=7), 30),
     ("address mask", IP(**FORWARD) / ICMP(type=17, id=7), IP(**BACKWARD) / ICMP(type=18, id=7), 30),
     ("ICMPv6 echo", IPv6(**FORWARD6) / ICMPv6EchoRequest(id=7), IPv6(**BACKWARD6) / ICMPv6EchoReply(id=7), 30),
-    ("GRE", IP(**FORWARD, proto=47) / Raw(b"\0" * 8), IP(**BACKWARD, proto=47) / Raw(b"\0" * 8), 600),
+    ("GRE", IP(**FORWARD, proto=47) / Raw(b"\0" * 8), IP(**BACKWARD, proto=47) / Raw(b"\0" * 8), 30),
     ("SCTP", IP(**FORWARD, proto=132) / Raw(b"\x13\x88\0\x35" + b"\0" * 8),
      IP(**BACKWARD, proto=132) / Raw(b"\0\x35\x13\x88" + b"\0" * 8), 600),
-    ("UDP-Lite", IP(**FORWARD, proto=136) / UDP(sport=1, dport=2), IP(**BACKWARD, proto=136) / UDP(sport=2, dport=1), 30),
+    ("UDP-Lite", IP(**FORWARD, proto=136) / UDP(sport=1, dport=2), IP(**BACKWARD, proto=136) / UDP(sport=2, dport=1),
+     30),
+    ("ESP", IP(**FORWARD, proto=50) / Raw(b"\0" * 8), IP(**BACKWARD, proto=50) / Raw(b"\0" * 8), 600),
 ]
 
 
-@pytest.mark.parametrize(("there", "back", "timeout"), [case[1:] for case in PROTOCOLS], ids=[case[0] for case in PROTOCOLS])
+@pytest.mark.parametrize(("there", "back", "timeout"), [case[1:] for case in PROTOCOLS],
+                         ids=[case[0] for case in PROTOCOLS])
 def test_protocols(there: Packet, back: Packet, timeout: int) -> None:
     wire = Wire()
     assert wire.send(there) == "NEW"
@@ -68,10 +72,12 @@ def test_protocols(there: Packet, back: Packet, timeout: int) -> None:
     (IP(**FORWARD) / ICMP(type=0, id=7), "INVALID"), (IP(**FORWARD) / ICMP(type=14), "INVALID"),
     (IP(**FORWARD) / ICMP(type=9), "INVALID"), (IP(**FORWARD) / ICMP(type=42), "INVALID"),
     (IPv6(**FORWARD6) / ICMPv6EchoReply(id=7), "INVALID"), (IPv6(**FORWARD6) / ICMPv6ND_NS(), "UNTRACKED"),
-    (IPv6(**FORWARD6, nh=58) / Raw(b"\x8f" + b"\0" * 15), "UNTRACKED"), (IPv6(**FORWARD6, nh=58) / Raw(b"\xc8" + b"\0" * 15), "INVALID"),
-    (IPv6(**FORWARD6, nh=1) / Raw(b"\x08" + b"\0" * 7), "INVALID"), (IP(**FORWARD, proto=58) / Raw(b"\x80" + b"\0" * 7), "INVALID"),
-], ids=["echo reply", "timestamp reply", "router advertisement", "unknown", "ICMPv6 echo reply", "neighbour solicitation",
-        "MLDv2 report", "ICMPv6 unknown", "ICMP over IPv6", "ICMPv6 over IPv4"])
+    (IPv6(**FORWARD6, nh=58) / Raw(b"\x8f" + b"\0" * 15), "UNTRACKED"),
+    (IPv6(**FORWARD6, nh=58) / Raw(b"\xc8" + b"\0" * 15), "INVALID"),
+    (IPv6(**FORWARD6, nh=1) / Raw(b"\x08" + b"\0" * 7), "INVALID"),
+    (IP(**FORWARD, proto=58) / Raw(b"\x80" + b"\0" * 7), "INVALID"),
+], ids=["echo reply", "timestamp reply", "router advertisement", "unknown", "ICMPv6 echo reply",
+        "neighbour solicitation", "MLDv2 report", "ICMPv6 unknown", "ICMP over IPv6", "ICMPv6 over IPv4"])
 def test_begins_no_connection(packet: Packet, info: str) -> None:
     wire = Wire()
     assert wire.send(packet) == info
@@ -112,9 +118,10 @@ GOOD_ERRORS = {
     "about TCP": ([segment("> S 100")], icmp(CLIENT, segment("> S 100")[:28]), "RELATED<"),
     "IPv6 unreachable": ([QUESTION6], IPv6(src=ROUTER6, dst=CLIENT6) / ICMPv6DestUnreach() / QUESTION6, "RELATED<"),
     "IPv6 too big": ([QUESTION6], IPv6(src=ROUTER6, dst=CLIENT6) / ICMPv6PacketTooBig() / QUESTION6, "RELATED<"),
-    "IPv6 behind extension headers": ([QUESTION6], IPv6(src=ROUTER6, dst=CLIENT6) / ICMPv6TimeExceeded() / IPv6(**FORWARD6)
-                                      / IPv6ExtHdrDestOpt() / UDP(sport=5000, dport=53), "RELATED<"),
-    "IPv6 redirect": ([QUESTION6], IPv6(src="fe80::1", dst=CLIENT6, hlim=255) / ICMPv6ND_Redirect(tgt=ROUTER6, dst=SERVER6)
+    "IPv6 behind extension headers": ([QUESTION6], IPv6(src=ROUTER6, dst=CLIENT6) / ICMPv6TimeExceeded()
+                                      / IPv6(**FORWARD6) / IPv6ExtHdrDestOpt() / UDP(sport=5000, dport=53), "RELATED<"),
+    "IPv6 redirect": ([QUESTION6], IPv6(src="fe80::1", dst=CLIENT6, hlim=255)
+                      / ICMPv6ND_Redirect(tgt=ROUTER6, dst=SERVER6)
                       / ICMPv6NDOptRedirectedHdr(len=7, pkt=bytes(QUESTION6)), "RELATED<"),
 }
 
@@ -147,8 +154,8 @@ RUBBISH = {
     "IPv6 without next header": IPv6(src=ROUTER6, dst=CLIENT6) / ICMPv6DestUnreach() / IPv6(**FORWARD6, nh=59),
     "IPv6, a later fragment": IPv6(src=ROUTER6, dst=CLIENT6) / ICMPv6DestUnreach() / IPv6(**FORWARD6)
     / IPv6ExtHdrFragment(offset=9) / UDP(sport=5000, dport=53),
-    "IPv6, an extension header that lies": IPv6(src=ROUTER6, dst=CLIENT6) / ICMPv6DestUnreach() / IPv6(**FORWARD6, nh=60)
-    / Raw(b"\x11\xff" + b"\0" * 14),
+    "IPv6, an extension header that lies": IPv6(src=ROUTER6, dst=CLIENT6) / ICMPv6DestUnreach()
+    / IPv6(**FORWARD6, nh=60) / Raw(b"\x11\xff" + b"\0" * 14),
     "a redirect from afar": IPv6(src="fe80::1", dst=CLIENT6, hlim=64) / ICMPv6ND_Redirect(tgt=ROUTER6, dst=SERVER6)
     / ICMPv6NDOptRedirectedHdr(len=7, pkt=bytes(QUESTION6)),
 }

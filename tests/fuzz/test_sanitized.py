@@ -87,5 +87,6 @@ def test_a_read_within_a_frame_is_none_of_its_business(environment, at):
 
 def test_the_fast_paths_own_tests(environment):
     result = run(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "pythonpath=",
-                 "tests/fastpath", "tests/property/test_gso_segments.py")
+                 "tests/fastpath", "tests/property/test_gso_segments.py", "tests/property/test_routes.py",
+                 "tests/property/test_neighbour_model.py")
     assert result.returncode == 0, f"{result.stdout[-8000:]}\n{result.stderr[:8000]}"

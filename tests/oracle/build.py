@@ -135,7 +135,7 @@ def _spoil_payload(payload: bytes, protocol: int, damage: str) -> bytes:
     elif damage == "no checksum" and protocol == UDP:
         data[at : at + 2] = b"\0\0"
     elif damage == "stump":
-        del data[5:]
+        del data[5 if protocol in (TCP, UDP) else 2 :]  # not the sum over an identifier that NAT chose
     elif damage == "data offset" and protocol == TCP:
         data[12] = 0x40 if data[13] & 1 else 0xF0
     elif damage == "udp length" and protocol == UDP:

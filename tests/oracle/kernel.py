@@ -67,7 +67,6 @@ SYSCTLS = {
 MUTE = "addrgenmode none arp off multicast off"  # else IPv6 joins groups, and reports so when a timer says
 RENEW_AFTER = 100  # resets: fragments that never end go with the namespace, before identifications come round again
 
-
 # A restore leaves alone what its text does not name.
 BLANK = "".join(
     "".join((f"*{table}\n", *(f":{chain} ACCEPT [0:0]\n" for chain in chains), "COMMIT\n"))

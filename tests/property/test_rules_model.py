@@ -1,4 +1,4 @@
-"""The rule engine against its model (tests/rules.py): random chains, random packets; and paths against walks."""
+"""The rule engine against its model (tests/rules.py): random chains, random packets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rules import ESTABLISHED, NEW, NONE16, REPLY, Conn, Pkt, State, engine, evaluate, ip16, net16
+from tests.rules import NEW, NONE16, Conn, Pkt, State, engine, evaluate, ip16, net16
 from vswitch.filter.view import ChainView, Interfaces, MatchOp, RuleView, TargetOp
 
 HOSTS = ["10.0.0.1", "10.0.0.2", "10.1.0.1", "192.168.7.9"]
@@ -66,9 +66,9 @@ edits = st.one_of(
 
 
 def does(callees):
-    ends = st.sampled_from([(TargetOp.ACCEPT, ()), (TargetOp.DROP, ()), (TargetOp.RETURN, ()), (TargetOp.REJECT, (0x0303,))])
-    leads = [st.sampled_from([(op, (number,)) for op in (TargetOp.JUMP, TargetOp.GOTO) for number in callees])] if callees else []
-    return st.one_of(edits, ends, *leads)
+    ends = [(TargetOp.ACCEPT, ()), (TargetOp.DROP, ()), (TargetOp.RETURN, ()), (TargetOp.REJECT, (0x0303,))]
+    leads = [(op, (number,)) for op in (TargetOp.JUMP, TargetOp.GOTO) for number in callees]
+    return st.one_of(edits, st.sampled_from(ends), *[st.sampled_from(leads)] * bool(leads))
 
 
 @st.composite
@@ -119,7 +119,8 @@ BUSY = range(1, 60)
 
 
 def busy_tables(chains):
-    return [table for table in (1, 3) if any(c.table == table and (c.rules or c.policy == TargetOp.DROP) for c in chains)]
+    busy = {chain.table for chain in chains if chain.rules or chain.policy == TargetOp.DROP}
+    return sorted(busy)
 
 
 def model_way(chains, state):
@@ -139,7 +140,7 @@ def expected(state):
     return {"mark": state.pkt.mark, "tos": state.pkt.tos, "ttl": state.pkt.ttl, "class_id": state.class_id}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(chain_lists(), st.lists(packets, min_size=1, max_size=6), st.booleans())
 def test_walks_do_what_the_model_says(chains, packets, tracked):
     run = engine(chains)
@@ -160,35 +161,3 @@ def test_walks_do_what_the_model_says(chains, packets, tracked):
 
 def edited_frame(pkt, state):
     return replace(pkt, tos=state.pkt.tos, ttl=state.pkt.ttl).frame()
-
-
-steps = st.lists(
-    st.tuples(varying, st.sampled_from([NEW, ESTABLISHED]), st.booleans(), st.integers(0, 1), st.sampled_from([8, 10, 26, 42])),
-    min_size=2,
-    max_size=14,
-)
-
-
-@settings(max_examples=250, deadline=None)
-@given(chain_lists(), steps)
-def test_paths_do_what_walks_would(chains, steps):
-    """Two connections whose packets vary in everything that is not the connection's; one engine caches, the other walks."""
-    cached, walked = engine(chains), engine(chains)
-    kinds = [("10.0.0.1", "10.0.0.2", 1000, 80, 6), ("10.1.0.1", "10.0.0.2", 80, 1000, 17)]
-    conns = [(Conn(kind, mirrored(kind)).entry(), Conn(kind, mirrored(kind)).entry()) for kind in kinds]
-    for fields, state, reply, which, status in steps:
-        kind = mirrored(kinds[which]) if reply else kinds[which]
-        pkt = Pkt(*kind[:2], proto=kind[4], sport=kind[2], dport=kind[3], ct_info=state | REPLY * reply, hash=which << 60, **fields)
-        mine, theirs = pkt.parcel(), pkt.parcel()
-        conns[which][0].status = conns[which][1].status = status
-        got = cached.judge(mine, conns[which][0])
-        want = walked.judge(theirs, conns[which][1], cached=False)
-        assert [got[name] for name in ("verdict", "table", "arg")] == [want[name] for name in ("verdict", "table", "arg")]
-        assert shown(mine) == shown(theirs) and mine.content == theirs.content
-        assert conns[which][0].mark == conns[which][1].mark
-    assert [cached.counters.get(number) for number in BUSY] == [walked.counters.get(number) for number in BUSY]
-
-
-def mirrored(kind):
-    src, dst, sport, dport, proto = kind
-    return dst, src, dport, sport, proto

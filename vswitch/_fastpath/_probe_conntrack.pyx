@@ -1,4 +1,5 @@
-"""Test doors onto connection tracking: packets as bytes in, state out, at a time of the caller's choice. Not in the wheel.
+"""Test doors onto connection tracking: packets as bytes in, state out, at a time of the caller's choice. Not in the
+wheel.
 
 `dissect_bytes` is a small stand-in for the switch's own dissection: it believes what it is given, apart from lengths.
 """
@@ -10,12 +11,13 @@ from .core.ip cimport (
 )
 from .core.native cimport load16, load16be, store16be
 from .core.packet cimport CT_NEW, CT_REPLY, CT_UNTRACKED, NO_ENTRY, PACKET_SHORT, Packet, Tuple
+from .filter.confirm cimport ct_abandon, ct_confirm
 from .filter.conntrack cimport (
     CT_CONFIRMED, CT_FREE, CT_STORE, CT_VIEWS, ConnectionTable, Conntrack, CtEntry, ct_candidate, ct_find, ct_hash,
     ct_prefetch, ct_tuple_to,
 )
-from .filter.entries cimport ct_abandon, ct_confirm, ct_delete
-from .filter.icmp cimport ct_invert
+from .filter.entries cimport ct_delete
+from .filter.track_icmp cimport ct_invert
 from .filter.rows cimport connection_row
 from .filter.track cimport ct_burst, ct_track
 
@@ -43,7 +45,8 @@ cdef void dissect_l4(Packet *p) noexcept nogil:
         p.tuple.sport = load16(p.l4)
         p.tuple.dport = load16(p.l4 + 2)
 
-cdef void dissect_bytes(const Conntrack *ct, Packet *p, uint8_t *ip, uint32_t length, uint16_t port, uint16_t zone) noexcept nogil:
+cdef void dissect_bytes(const Conntrack *ct, Packet *p, uint8_t *ip, uint32_t length, uint16_t port,
+                        uint16_t zone) noexcept nogil:
     memset(p, 0, sizeof(Packet))
     p.l3 = ip
     p.length = length
@@ -77,8 +80,8 @@ cdef class Tracked:
     cdef uint32_t worker
     cdef readonly int reason
 
-    def __cinit__(self, ConnectionTable table, bytes raw, double now, uint32_t worker=0, uint16_t port=0, uint16_t zone=0,
-                  bint untracked=False, uint8_t flags=0):
+    def __cinit__(self, ConnectionTable table, bytes raw, double now, uint32_t worker=0, uint16_t port=0,
+                  uint16_t zone=0, bint untracked=False, uint8_t flags=0):
         cdef Conntrack *ct = table.view(worker)
         cdef uint64_t now_ns = <uint64_t>(now * 1e9)
         self.table = table
@@ -137,9 +140,11 @@ def found(ConnectionTable table, uint32_t index, uint32_t now_s):
     """By which of its two tuples an entry is found: a list of directions."""
     cdef Conntrack *ct = table.view(0)
     cdef uint64_t direction = 2
+    cdef Tuple tuple
     ways = []
     for way in range(2):
-        if ct_find(ct, &ct.entry[index].tuple[way], ct_hash(ct, &ct.entry[index].tuple[way]), now_s, &direction) == index:
+        tuple = ct.entry[index].tuple[way]
+        if ct_find(ct, &tuple, ct_hash(ct, &tuple), now_s, &direction) == index:
             ways.append(direction)
     return ways
 
@@ -189,8 +194,8 @@ cdef void udp_flow(const Conntrack *ct, Packet *p, uint8_t *ip, uint32_t flow, b
 
 
 def hammer(ConnectionTable table, uint32_t worker, uint32_t flows, uint64_t rounds, uint64_t seed, uint32_t now_s):
-    """Work on `flows` UDP flows at random without the GIL: begin, answer, drop, delete. Returns how often it was told that
-    the table is full, or that another was quicker."""
+    """Work on `flows` UDP flows at random without the GIL: begin, answer, drop, delete. Returns how often it was told
+    that the table is full, or that another was quicker."""
     cdef Conntrack *ct = table.view(worker)
     cdef uint8_t ip[64]
     cdef Packet packet

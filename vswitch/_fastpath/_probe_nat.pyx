@@ -1,7 +1,7 @@
 """Test doors onto NAT: frames with their virtio-net headers in, bindings and rewritten frames out. Not in the wheel.
 
-Every frame lies in memory of exactly its size, so that a sanitizer sees the first byte touched beyond it. The dissection is
-a small stand-in for the switch's own.
+Every frame lies in memory of exactly its size, so that a sanitizer sees the first byte touched beyond it. The
+dissection is a small stand-in for the switch's own.
 """
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
@@ -18,20 +18,22 @@ from .core.packet cimport CT_REPLY, PACKET_CHANGED, Packet
 from .core.snapshot cimport OFFLOAD_CSUM
 from .core.verdict cimport NAT_EXHAUSTED
 from .filter.conntrack cimport ConnectionTable, Conntrack, CtEntry, ct_hash
-from .filter.entries cimport ct_abandon
+from .filter.confirm cimport ct_abandon
 from .filter.nat cimport (
-    NAT_NO_DEVICE, Nat, nat_borrowed, nat_confirm, nat_done, nat_init, nat_null, nat_rewrite, nat_setup, nat_setup_to, nat_strayed,
+    NAT_NO_DEVICE, Nat, nat_borrowed, nat_confirm, nat_done, nat_init, nat_null, nat_rewrite, nat_setup, nat_setup_to,
+    nat_strayed,
 )
 from .filter.natrange cimport (
-    NAT_MAP_IPS, NAT_NETMAP, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM_FULLY, NatRange,
+    NAT_MAP_IPS, NAT_NETMAP, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM_FULLY,
+    NatRange,
 )
 from .filter.rewrite cimport NatManip
 from .filter.rows cimport connection_row
 from .filter.track cimport ct_burst, ct_track
 
 SRC, DST = NatManip.NAT_SRC, NatManip.NAT_DST
-FLAGS = {"random": NAT_PROTO_RANDOM, "random_fully": NAT_RANDOM_FULLY, "persistent": NAT_PERSISTENT, "netmap": NAT_NETMAP,
-         "offset": NAT_PROTO_OFFSET}
+FLAGS = {"random": NAT_PROTO_RANDOM, "random_fully": NAT_RANDOM_FULLY, "persistent": NAT_PERSISTENT,
+         "netmap": NAT_NETMAP, "offset": NAT_PROTO_OFFSET}
 
 
 cdef Ip ip_of(str text):
@@ -168,7 +170,8 @@ cdef class Passage:
                 load16be(&self.packet.dport), bool(self.packet.flags & PACKET_CHANGED))
 
     def row(self):
-        return connection_row(self.packet.ct, self.entry(), self.now)
+        cdef Conntrack *ct = self.table.view(self.worker)
+        return connection_row(self.packet.ct, self.entry(), &ct.account[self.packet.ct], self.now)
 
     def done(self, manip):
         return bool(nat_done(self.entry(), manip))
@@ -178,7 +181,8 @@ cdef class Passage:
 
     def setup_to(self, Rule rule, str address, uint16_t device=NAT_NO_DEVICE):
         cdef Ip ip = ip_of(address)
-        return nat_setup_to(self.table.view(self.worker), &self.binder.nat, &self.packet, &rule.range, &ip, device, self.now)
+        return nat_setup_to(self.table.view(self.worker), &self.binder.nat, &self.packet, &rule.range, &ip, device,
+                            self.now)
 
     def null(self, manip):
         nat_null(self.entry(), manip)
@@ -208,17 +212,33 @@ cdef class Passage:
         self.entry().tuple[1] = other.entry().tuple[1]
 
     def repeat(self, int hook, uint64_t times):
-        """nat_rewrite so many times on end: what it costs is the caller's to measure."""
+        """nat_rewrite of so many bursts of 32 copies of the frame: what it costs is the caller's to measure."""
         cdef uint64_t n
-        cdef int reason = 0
+        cdef int at, reason = 0
         cdef CtEntry *entry = self.entry()
+        cdef Packet packets[32]
+        cdef Frame frames[32]
+        cdef uint32_t size = VNET_LEN + self.lies.len
+        cdef uint8_t *copies = <uint8_t *>malloc(32 * size)
+        if copies == NULL:
+            raise MemoryError
+        for at in range(32):
+            memcpy(copies + at * size, self.block, size)
+            packets[at] = self.packet
+            frames[at] = self.lies
+            frames[at].data = copies + at * size + VNET_LEN
+            packets[at].l3 = frames[at].data + (self.packet.l3 - self.lies.data)
+            packets[at].l4 = frames[at].data + (self.packet.l4 - self.lies.data)
         with nogil:
             for n in range(times):
-                reason |= nat_rewrite(entry, &self.packet, &self.lies, hook)
+                for at in range(32):
+                    reason |= nat_rewrite(entry, &packets[at], &frames[at], hook)
+        free(copies)
         return reason
 
 
-cdef void udp_to(const Conntrack *ct, Packet *p, Frame *frame, uint8_t *data, uint32_t client, uint16_t sport) noexcept nogil:
+cdef void udp_to(const Conntrack *ct, Packet *p, Frame *frame, uint8_t *data, uint32_t client,
+                 uint16_t sport) noexcept nogil:
     """An empty datagram from a client, 10.0.0.0 and so on, to 192.0.2.1:53."""
     cdef uint8_t *ip = data + VNET_LEN + 14
     memset(data, 0, VNET_LEN + 42)
@@ -235,9 +255,9 @@ cdef void udp_to(const Conntrack *ct, Packet *p, Frame *frame, uint8_t *data, ui
     store16be(ip + 24, 8)
     dissect(ct, p, ip, 0)
 
-def stream(ConnectionTable table, Binder binder, Rule rule, uint32_t worker, uint32_t first, uint32_t clients, uint32_t now,
-           uint16_t sport=1024):
-    """New connections of so many clients, one each, without the GIL; returns (confirmed, exhausted, dropped otherwise)."""
+def stream(ConnectionTable table, Binder binder, Rule rule, uint32_t worker, uint32_t first, uint32_t clients,
+           uint32_t now, uint16_t sport=1024):
+    """New connections of so many clients, one each, without the GIL: (confirmed, exhausted, dropped otherwise)."""
     cdef Conntrack *ct = table.view(worker)
     cdef uint8_t data[128]
     cdef Packet packet

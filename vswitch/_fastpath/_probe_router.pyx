@@ -1,7 +1,7 @@
 """Test doors onto l3/: routes, neighbours, ARP, neighbour discovery, ICMP; not in the wheel.
 
-Every frame is copied into memory of exactly its size, so that a sanitizer sees the first byte read beyond it. Where an answer
-may be longer than the question there is room behind the frame, forbidden until the answer is written.
+Every frame is copied into memory of exactly its size, so that a sanitizer sees the first byte read beyond it. Where
+an answer may be longer than the question there is room behind the frame, forbidden until the answer is written.
 """
 from ipaddress import ip_address
 
@@ -16,7 +16,7 @@ cimport vswitch._fastpath.l3.icmp as icmp
 cimport vswitch._fastpath.l3.limit as limit
 cimport vswitch._fastpath.l3.nd as nd
 cimport vswitch._fastpath.l3.resolve as resolve
-cimport vswitch._fastpath.l3.rewrite as rewrite
+cimport vswitch._fastpath.l3.hop as rewrite
 from vswitch._fastpath.core.frame cimport Frame
 from vswitch._fastpath.core.ip cimport Ip, ip4_at, ip6_at
 from vswitch._fastpath.core.native cimport load16be, memory_allow, memory_forbid, monotonic_ns
@@ -90,7 +90,7 @@ cdef class ProbeDevice:
 
     cdef _fill(self, Address *a, str text):
         ip, prefix = text.split("/")
-        cdef uint32_t bits = int(prefix) + (96 if "." in ip else 0)
+        bits = int(prefix) + (96 if "." in ip else 0)
         mask = ((1 << 128) - (1 << 128 - bits)).to_bytes(16)
         memcpy(&a.mask, <const char *>mask, 16)
         a.ip = _ip(ip)
@@ -148,7 +148,7 @@ def time_routes(Routes routes not None, list ips, uint32_t rounds):
             for i in range(n):
                 found += route_find(&routes.table, &numbers[i]) != NULL
         started = monotonic_ns() - started
-    return started / (rounds * n), found
+    return <double>started / (rounds * n), found
 
 
 def neighbour(NeighbourTable table not None, uint16_t device, str ip, uint32_t now_s):
@@ -172,7 +172,38 @@ def time_neighbours(NeighbourTable table not None, uint16_t device, list ips, ui
             for i in range(n):
                 found += neighbour_find(&table.table, device, &numbers[i], 1, &mac) != 0
         started = monotonic_ns() - started
-    return started / (rounds * n), found
+    return <double>started / (rounds * n), found
+
+
+cdef inline void _nth(uint32_t n, Ip *ip, uint64_t *mac) noexcept nogil:
+    """An address of its own for every number, and the MAC that goes with it."""
+    ip.high, ip.low = 0, <uint64_t>n << 32 | 0xffff0000ULL
+    mac[0] = <uint64_t>(n + 1) * 0x10101 << 8 | 2
+
+
+def churn(NeighbourTable table not None, uint32_t addresses, uint32_t rounds):
+    """Keep learning addresses in turn, each long after the last, so that all take each other's place. Holds no GIL."""
+    cdef uint64_t mac
+    cdef uint32_t i, waiting
+    cdef Ip ip
+    with nogil:
+        for i in range(rounds):
+            _nth(i % addresses, &ip, &mac)
+            resolve.neighbour_learn(&table.table, 1, &ip, mac, resolve.LEARN_CREATE, 10 + i * 10, &waiting)
+
+
+def look(NeighbourTable table not None, uint32_t addresses, uint32_t rounds):
+    """Look for the same addresses meanwhile: how often one was known, and how often by another's MAC. Holds no GIL."""
+    cdef uint64_t mac, found, known = 0, wrong = 0
+    cdef uint32_t i
+    cdef Ip ip
+    with nogil:
+        for i in range(rounds):
+            _nth(i % addresses, &ip, &mac)
+            if neighbour_find(&table.table, 1, &ip, 1, &found) == resolve.NUD_STALE:
+                known += 1
+                wrong += found != mac
+    return known, wrong
 
 
 cdef list _released(NeighbourTable table, uint32_t waiting):
@@ -201,8 +232,9 @@ def wait(NeighbourTable table not None, uint16_t device, str ip, bytes frame not
 
 
 def sweep(NeighbourTable table not None, uint32_t now_s):
-    """A second's timers, as a list of ("solicit", device, ip, mac or None) and ("failed", device, ip, frames); None: another
-    worker has served them."""
+    """A second's timers: a list of ("solicit", device, ip, mac or None) and ("failed", device, ip, frames).
+
+    None: another worker has served them."""
     cdef resolve.NeighbourSweep sweep
     cdef resolve.NeighbourEvent event
     if not resolve.sweep_begin(&table.table, &sweep, now_s):
@@ -228,7 +260,8 @@ cdef bint _dissect(Packet *p, uint8_t *l3, uint32_t room):
         if at < 20 or p.length < at or p.length > room:
             return False
         p.src, p.dst = ip4_at(l3 + 12), ip4_at(l3 + 16)
-        p.flags = (PACKET_FRAGMENT if load16be(l3 + 6) & 0x1fff else 0) | (PACKET_MORE if load16be(l3 + 6) & 0x2000 else 0)
+        p.flags = PACKET_FRAGMENT if load16be(l3 + 6) & 0x1fff else 0
+        p.flags |= PACKET_MORE if load16be(l3 + 6) & 0x2000 else 0
     elif room >= 40 and l3[0] >> 4 == 6:
         p.family, p.length, at, proto = 6, 40 + load16be(l3 + 4), 40, l3[6]
         p.ttl, p.tos = l3[7], <uint8_t>(load16be(l3) >> 4)
@@ -278,12 +311,14 @@ def hear_nd(ProbeDevice device not None, NeighbourTable table not None, bytes fr
 
 
 def ask(ProbeDevice device not None, str source, str target, mac=None):
-    """arp_request or nd_solicit, by the target's family."""
+    """arp_request or nd_solicit, by the target's family; nd_announce for an IPv6 address of our own."""
     cdef Ip own = _ip(source), other = _ip(target)
     cdef uint8_t out[128]
     cdef uint32_t length
     if "." in target:
         length = arp.arp_request(out, &device.device, &own, &other, _mac(mac))
+    elif source == target:
+        length = nd.nd_announce(out, &device.device, &own)
     else:
         length = nd.nd_solicit(out, &device.device, &own, &other, _mac(mac))
     return out[:length]
@@ -294,7 +329,8 @@ def turn(bytes packet not None, str source, bint partial=False):
     cdef _Exact exact = _Exact(packet)
     cdef Ip own = _ip(source)
     cdef Packet p
-    if not _dissect(&p, exact.data, exact.length) or not echo.echo_is_request(&p) or not echo.echo_turn(&p, &own, partial):
+    if not _dissect(&p, exact.data, exact.length) or not echo.echo_is_request(&p) \
+            or not echo.echo_turn(&p, &own, partial):
         return None
     return exact.data[:exact.length]
 

@@ -2,19 +2,34 @@
 verdict is skipped. Stages read no clock, make no system call and know nothing of each other: results travel in the frame.
 """
 from .core.context cimport Context
-from .core.frame cimport Burst
+from .core.frame cimport ENTRY_RECEIVE, Burst
+from .core.snapshot cimport PORT_IP
+from .filter.hooks cimport forget, prerouting
 from .io.queue cimport transmit
 from .l2.forward cimport forward
 from .l2.lookup cimport lookup
 from .l2.parse cimport parse
 from .l2.vlan cimport ingress
 from .l3.dissect cimport dissect
+from .l3.enter cimport come_back, enter
+from .l3.router cimport route
 
 cdef inline void pipeline(Context *ctx, Burst *burst) noexcept nogil:
+    cdef bint ip = burst.port.flags & PORT_IP or burst.entry != ENTRY_RECEIVE
     ctx.origin = &ctx.counters[burst.port.id]
-    parse(ctx, burst)       # lengths, addresses, tag, virtio-net header
-    ingress(ctx, burst)     # which VLAN
-    dissect(ctx, burst)     # IP and layer 4, where hooks or the router want it
-    lookup(ctx, burst)      # learn, and where to
-    forward(ctx, burst)     # one port, or flood: into the transmit queues
-    transmit(ctx)           # system calls, once a port
+    parse(ctx, burst)           # lengths, addresses, tag, virtio-net header
+    if burst.entry == ENTRY_RECEIVE:
+        ingress(ctx, burst)     # which VLAN
+    else:
+        enter(ctx, burst)       # the same for frames of the switch's own, and such as it has held back
+    if ip:
+        dissect(ctx, burst)     # IP and layer 4, where hooks or the router want them
+        come_back(ctx, burst)
+        prerouting(ctx, burst)  # fragments, raw, conntrack, mangle, nat
+    lookup(ctx, burst)          # learn, and where to
+    if ip:
+        route(ctx, burst)       # what is for the switch itself, and what it routes
+    forward(ctx, burst)         # one port, or flood: into the transmit queues
+    if ip:
+        forget(ctx, burst)      # connections whose first packet got no further
+    transmit(ctx)               # system calls, once a port

@@ -6,9 +6,17 @@ from .core.context cimport Context
 from .core.counters cimport WorkerCounters
 from .core.frame cimport Burst
 from .core.snapshot cimport Snapshot, SnapshotOwner
+from .filter.conntrack cimport ConnectionTable
+from .filter.counters cimport RuleCounters
+from .filter.log cimport LogRings
+from .filter.nat cimport Nat
+from .l3.limit cimport IcmpLimiter
+from .l3.neighbour cimport NeighbourTable
+from .l3.reassemble cimport ReassemblyTable
 
 cdef enum:
     HOT = 16
+    QUEUE_WORDS = 1024                  # a bit for each of 65,536 queue numbers
 
 cdef struct HotPort:
     uint64_t tag                        # descriptor << 32 | port id, as in the epoll set
@@ -18,6 +26,7 @@ cdef struct WorkerState:
     Context ctx
     Burst burst
     WorkerCounters stats
+    Nat nat
     const Snapshot **current            # where the newest snapshot is published
     uint64_t busy_poll_ns
     uint64_t gap_ns                     # running mean of recent gaps between rounds that brought frames
@@ -44,9 +53,17 @@ cdef class Shared:
     cdef const Snapshot *current
     cdef SnapshotOwner owner
     cdef Arena meters
+    cdef readonly ConnectionTable connections
+    cdef readonly NeighbourTable neighbours
+    cdef readonly IcmpLimiter icmp_limits
+    cdef readonly ReassemblyTable fragments
+    cdef readonly RuleCounters rule_counters
+    cdef readonly LogRings log
+    cdef uint64_t queues[QUEUE_WORDS]
 
 cdef class Worker:
     cdef WorkerState state
     cdef Shared shared
     cdef Arena counters
     cdef Arena memory
+    cdef _share(self, Shared shared, uint32_t index)

@@ -33,7 +33,9 @@ from .core.uring cimport uring_close, uring_file, uring_open, uring_suits
 from .core.verdict import DROP_REASONS
 from .io.own cimport take_own
 from .io.receive cimport receive
+from .filter.nat cimport nat_init
 from .io.segment cimport BOUNCE
+from .l3.answer cimport router_tick
 from .pipeline cimport pipeline
 
 cdef enum:
@@ -172,7 +174,8 @@ cdef uint64_t serve_own(WorkerState *w, int fd) noexcept nogil:
         return 0
     drain(fd)
     while True:
-        take_own(&w.ctx)
+        if take_own(&w.ctx):
+            router_tick(&w.ctx)
         if not next_extra(&w.ctx, &w.burst):
             return taken
         taken += 1
@@ -211,12 +214,24 @@ cdef inline void account(WorkerState *w, uint64_t moved) noexcept nogil:
 
 
 cdef class Shared:
-    """What all workers of a dataplane share: the published snapshot and the storm meters."""
+    """What all workers of a dataplane share: the published snapshot, and the tables that outlive it."""
 
-    def __cinit__(self):
+    def __cinit__(self, uint64_t connections=4096, uint32_t rules=65536):
+        """`connections` and `rules` are how many the tables have room for."""
         self.owner = SnapshotOwner(0, [], [], {}, {})
         self.current = &self.owner.snapshot
         self.meters = Arena("storm", MAX_PORTS * sizeof(StormMeter), "storm/1")
+        self.connections = ConnectionTable(connections)
+        self.neighbours = NeighbourTable()
+        self.icmp_limits = IcmpLimiter()
+        self.fragments = ReassemblyTable()
+        self.rule_counters = RuleCounters(rules)
+        self.log = LogRings()
+
+    def attend(self, uint16_t queue, bint on):
+        """Whether somebody listens on a queue number: else its packets are dropped, or pass by --queue-bypass."""
+        cdef uint64_t bit = 1ULL << (queue & 63)
+        self.queues[queue >> 6] = self.queues[queue >> 6] | bit if on else self.queues[queue >> 6] & ~bit
 
     def publish(self, SnapshotOwner owner):
         """Returns the owner of the snapshot that was in force: keep it until every worker has `passed` the new one."""
@@ -247,6 +262,7 @@ cdef class Worker:
         self.state.ctx.bounce = self.state.ctx.scratch + SCRATCH
         self.state.ctx.extra_memory = self.state.ctx.bounce + BOUNCE
         self.state.ctx.io = <PortIo *>(self.state.ctx.extra_memory + EXTRAS * SLOT)
+        self._share(shared, index)
         self.state.current = &shared.current
         self.state.busy_poll_ns = busy_poll_us * 1000
         self.state.gap_ns = GAP_CAP * self.state.busy_poll_ns
@@ -257,6 +273,21 @@ cdef class Worker:
             raise OSError(errno, os.strerror(errno))
         uring_open(&self.state.ctx.ring, BURST, MAX_PORTS)
         self.watch(0, self.state.wakefd)
+
+    cdef _share(self, Shared shared, uint32_t index):
+        """The tables that this worker has in common with the others."""
+        cdef Context *ctx = &self.state.ctx
+        seed = os.urandom(8)
+        nat_init(&self.state.nat, int.from_bytes(seed, "little") | 1)
+        ctx.nat = &self.state.nat
+        ctx.ct = shared.connections.view(index)
+        ctx.neighbours = &shared.neighbours.table
+        ctx.icmp_limits = shared.icmp_limits.limits
+        ctx.fragments = &shared.fragments.table
+        ctx.rules.counters = shared.rule_counters.of_worker(index)
+        ctx.rules.meters = shared.rule_counters.meters()
+        ctx.rules.log = shared.log.of_worker(index)
+        ctx.queues = shared.queues
 
     def run(self):
         """The thread's body; returns after `stop`."""

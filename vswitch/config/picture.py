@@ -9,10 +9,15 @@ counters and its static entries until it has a device again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..dataplane import BridgeView, Dataplane, Offload, PortView, VlanMode
+from ..filter.firewall import Firewall, Names, anything, translates
+from ..filter.interfaces import interfaces_named
+from ..filter.model import Rulesets
+from ..l3.devices import Builder
 from ..ports.device import Device
+from ..views import DeviceView, Layer3View, NetworkMode, RouteView
 from . import text
 from .model import Bridge, Config, Port, Storm
 
@@ -22,11 +27,12 @@ KIND_OF_NONE = "tap"  # without descriptors the workers never come to ask
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A configuration with its devices by port name. Every port is in `devices` or in `missing`."""
+    """A configuration with its devices by port name, and the rules. Every port is in `devices` or in `missing`."""
 
     config: Config = Config()
     devices: Mapping[str, Device] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    rulesets: Rulesets = Rulesets()
 
     def port(self, name: str) -> Port:
         """The configuration of a port that is there."""
@@ -37,12 +43,12 @@ class Picture:
     def without(self, missing: Mapping[str, str]) -> Picture:
         """The same, the ports named missing for the reasons given."""
         devices = {name: device for name, device in self.devices.items() if name not in missing}
-        return Picture(self.config, devices, {**self.missing, **missing})
+        return replace(self, devices=devices, missing={**self.missing, **missing})
 
     def having(self, name: str, device: Device) -> Picture:
         """The same, with a device for a port."""
         missing = {other: why for other, why in self.missing.items() if other != name}
-        return Picture(self.config, {**self.devices, name: device}, missing)
+        return replace(self, devices={**self.devices, name: device}, missing=missing)
 
 
 def bridge_views(config: Config, dataplane: Dataplane) -> Iterator[BridgeView]:
@@ -90,3 +96,31 @@ def vlan_mode(port: Port) -> VlanMode:
     """A port's VLANs as the workers take them."""
     trunk = None if port.trunk is None else text.vlan_set(port.trunk)
     return VlanMode(access=port.access, trunk=trunk, native=port.native)
+
+
+def device_views(picture: Picture, dataplane: Dataplane) -> tuple[DeviceView, ...]:
+    """The devices of layer 3, which take ids of their own in the data plane."""
+    named = interfaces_named(picture.rulesets)
+    return tuple(_builder(picture, dataplane).devices(anything(picture.rulesets), named))
+
+
+def layer3_view(picture: Picture, dataplane: Dataplane, firewall: Firewall) -> Layer3View:
+    """Devices, routes and rules for the workers. Raises ValueError where a table has no room for them."""
+    devices = device_views(picture, dataplane)
+    ports = tuple((port.name, dataplane.port_ids.get(port.name)) for port in picture.config.port)
+    bridges = tuple((dataplane.bridge_ids.get(bridge.name), bridge.name) for bridge in picture.config.bridge)
+    return Layer3View(
+        devices=devices,
+        routers=route_views(picture, dataplane),
+        rules=firewall.compiled(picture.rulesets, Names(ports, devices, bridges)),
+        nat=translates(picture.rulesets) or any(view.mode is NetworkMode.NAT for view in devices),
+    )
+
+
+def route_views(picture: Picture, dataplane: Dataplane) -> tuple[tuple[RouteView, ...], ...]:
+    """The routes of each router, by its number."""
+    return _builder(picture, dataplane).routes()
+
+
+def _builder(picture: Picture, dataplane: Dataplane) -> Builder:
+    return Builder(picture.config, dataplane, picture.devices)

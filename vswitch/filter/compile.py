@@ -5,6 +5,7 @@ Ten thousand rules come through here at each change of one, so nothing is done t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .compile_matches import MATCHES, net
@@ -23,36 +24,40 @@ SRC, DST, PROTO, IN, OUT, FRAGMENT = (
 POLICIES = {Verdict.ACCEPT: int(TargetOp.ACCEPT), Verdict.DROP: int(TargetOp.DROP)}
 
 
-def compile_rules(rulesets: Rulesets, names: InterfaceNames) -> tuple[list[ChainView], list[ChainView]]:
-    """The chains of IPv4 and of IPv6, for `CompiledRuleset`. Raises ValueError for a jump into nowhere."""
-    return _family(rulesets.ipv4, names), _family(rulesets.ipv6, names)
+def compile_rules(
+    rulesets: Rulesets, names: InterfaceNames, slots: Mapping[int, int]
+) -> tuple[list[ChainView], list[ChainView]]:
+    """The chains of IPv4 and of IPv6, for `CompiledRuleset`; `slots` are the places of counters by id.
+
+    Raises ValueError for a jump into nowhere."""
+    return _family(rulesets.ipv4, names, slots), _family(rulesets.ipv6, names, slots)
 
 
-def _family(ruleset: Ruleset, names: InterfaceNames) -> list[ChainView]:
+def _family(ruleset: Ruleset, names: InterfaceNames, slots: Mapping[int, int]) -> list[ChainView]:
     views: list[ChainView] = []
     for table in ruleset.tables.values():
         numbers = {name: len(views) + index for index, name in enumerate(table.chains)}
         for chain in table.chains.values():
             built_in = chain.policy is not None
-            rules = [_rule(rule, ruleset.family, numbers, names) for rule in chain.rules]
+            rules = [_rule(rule, ruleset.family, numbers, names, slots[rule.id]) for rule in chain.rules]
             views.append(
                 ChainView(
                     TABLE_NUMBERS[table.name],
                     HOOK_NUMBERS[chain.name] if built_in else None,
                     rules,
                     POLICIES[chain.policy] if chain.policy is not None else TargetOp.ACCEPT,
-                    chain.policy_id,
+                    slots[chain.policy_id],
                 )
             )
     return views
 
 
-def _rule(rule: Rule, family: int, chains: dict[str, int], names: InterfaceNames) -> RuleView:
+def _rule(rule: Rule, family: int, chains: dict[str, int], names: InterfaceNames, slot: int) -> RuleView:
     spec = rule.spec
     matches = _own_matches(spec, names)
     for match in spec.matches:
         matches += MATCHES[type(match)](match, names)
-    return RuleView(rule.id, tuple(matches), target(spec.target, family, chains))
+    return RuleView(slot, tuple(matches), target(spec.target, family, chains))
 
 
 def _own_matches(spec: Spec, names: InterfaceNames) -> list[tuple[int, int, Any]]:

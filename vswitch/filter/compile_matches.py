@@ -18,8 +18,8 @@ V4_PREFIX, V4_MASK = bytes(10) + b"\xff\xff", b"\xff" * 12
 ALL = (0, 65535)
 
 OPS = {op.name: int(op) for op in MatchOp}  # an IntEnum's member is slow to use
-STATES = {m.State.INVALID: 1, m.State.ESTABLISHED: 2, m.State.RELATED: 4, m.State.NEW: 8, m.State.SNAT: 64, m.State.DNAT: 128,
-          m.State.UNTRACKED: 256}  # fmt: skip
+STATES = {m.State.INVALID: 1, m.State.ESTABLISHED: 2, m.State.RELATED: 4, m.State.NEW: 8, m.State.SNAT: 64,
+          m.State.DNAT: 128, m.State.UNTRACKED: 256}  # fmt: skip
 #: The kernel's bits for every combination of the model's.
 STATE_BITS = [sum(bit for state, bit in STATES.items() if combined & state) for combined in range(128)]
 TTL_RANGES = {

@@ -14,7 +14,7 @@ Done = tuple[int, tuple[Any, ...]]
 
 OPS = {op.name: int(op) for op in TargetOp}
 # The kernel's NF_NAT_RANGE_*
-MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM, PERSISTENT, PROTO_RANDOM_FULLY, PROTO_OFFSET, NETMAP = (1 << bit for bit in range(7))
+MAP_IPS, SPECIFIED, RANDOM, PERSISTENT, RANDOM_FULLY, OFFSET, NETMAP = (1 << bit for bit in range(7))
 NO_ADDRESS = bytes(16)
 NOTHING: Done = (OPS["NONE"], ())
 VERDICTS: dict[t.Verdict, Done] = {
@@ -48,26 +48,26 @@ def _nat(op: str, addresses: AddressRange | None, ports: Range | None, base: int
     """The kernel's struct nf_nat_range2."""
     first, last = (mapped(addresses.first), mapped(addresses.last)) if addresses else (NO_ADDRESS, NO_ADDRESS)
     low, high = (ports.first, ports.last) if ports else (0, 0)
-    flags |= MAP_IPS * (addresses is not None) | PROTO_SPECIFIED * (ports is not None) | PROTO_OFFSET * (base is not None)
+    flags |= MAP_IPS * (addresses is not None) | SPECIFIED * (ports is not None) | OFFSET * (base is not None)
     return OPS[op], (first, last, low, high, base or 0, flags)
 
 
 def _snat(value: t.Snat) -> Done:
-    flags = PROTO_RANDOM * value.random | PROTO_RANDOM_FULLY * value.random_fully | PERSISTENT * value.persistent
+    flags = RANDOM * value.random | RANDOM_FULLY * value.random_fully | PERSISTENT * value.persistent
     return _nat("SNAT", value.addresses, value.ports, None, flags)
 
 
 def _dnat(value: t.Dnat) -> Done:
-    flags = PROTO_RANDOM * value.random | PERSISTENT * value.persistent
+    flags = RANDOM * value.random | PERSISTENT * value.persistent
     return _nat("DNAT", value.addresses, value.ports, value.base, flags)
 
 
 def _masquerade(value: t.Masquerade) -> Done:
-    return _nat("MASQUERADE", None, value.ports, None, PROTO_RANDOM * value.random | PROTO_RANDOM_FULLY * value.random_fully)
+    return _nat("MASQUERADE", None, value.ports, None, RANDOM * value.random | RANDOM_FULLY * value.random_fully)
 
 
 def _redirect(value: t.Redirect) -> Done:
-    return _nat("REDIRECT", None, value.ports, None, PROTO_RANDOM * value.random)
+    return _nat("REDIRECT", None, value.ports, None, RANDOM * value.random)
 
 
 def _netmap(value: t.Netmap) -> Done:

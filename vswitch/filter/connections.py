@@ -1,7 +1,7 @@
 """The words of conntrack-tools: `conntrack -L -p tcp --dport 22` read, and connections printed as it prints them.
 
-Pure text: whoever has the table asks `parse` for a Command, keeps the rows that its filter `accepts`, and prints each with
-`line`. Messages and exit codes are conntrack's own (1.4.7); what it offers beyond is refused by name.
+Pure text: whoever has the table asks `parse` for a Command, keeps the rows that its filter `accepts`, and prints each
+with `line`. Messages and exit codes are conntrack's own (1.4.7); what it offers beyond is refused by name.
 """
 
 from __future__ import annotations

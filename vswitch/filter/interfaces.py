@@ -1,8 +1,8 @@
 """What an interface's name in a rule stands for.
 
-A name is a port's, a bridge's (then all its devices are meant, whatever the VLAN) or that of one VLAN of a bridge, `br0.10`;
-with a `+` behind it stands for all names that begin so. A name that nothing has yet stands for nothing, as in iptables:
-rules may speak of a guest that starts tomorrow, and are compiled anew when it does.
+A name is a port's, a bridge's (then all its devices are meant, whatever the VLAN) or that of one VLAN of a bridge,
+`br0.10`; with a `+` behind it stands for all names that begin so. A name that nothing has yet stands for nothing, as
+in iptables: rules may speak of a guest that starts tomorrow, and are compiled anew when it does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class InterfaceNames:
     def _prefixed(self, prefix: str) -> Interfaces:
         ports = (number for name, number in self._ports.items() if name.startswith(prefix))
         devices = (
-            index for index, names in enumerate(self._devices) if any(name and name.startswith(prefix) for name in names)
+            index
+            for index, names in enumerate(self._devices)
+            if any(name and name.startswith(prefix) for name in names)
         )
         return Interfaces(_bits(ports), _bits(devices))
 

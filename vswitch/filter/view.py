@@ -91,7 +91,7 @@ class Interfaces(NamedTuple):
 
 
 class RuleView(NamedTuple):
-    """One rule. `id` is the place of its counters; it outlives rulesets."""
+    """One rule. `id` is the place of its counters (slots.py), which the rule keeps for life."""
 
     id: int
     matches: tuple[tuple[int, int, Any], ...]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from ipaddress import IPv6Address, IPv6Interface, ip_address
 from pathlib import Path
@@ -63,22 +63,27 @@ class Builder:
         self._attached = attached
         self.routers = {name: ids.router_ids.allocate(name) for name in _routers(config)}
 
-    def devices(self, hooked: bool) -> Iterator[DeviceView]:
-        """All devices; `hooked`: there are rules, which bridged frames are to pass."""
+    def devices(self, hooked: bool, named: Iterable[str] = ()) -> Iterator[DeviceView]:
+        """All devices; `hooked`: there are rules, which bridged frames are to pass, and which speak of `named` interfaces."""
         networks = {network.name for network in self._config.network}
         for bridge in self._config.bridge:
-            if bridge.name not in networks and (bridge.hooks and hooked):
-                yield self._name_only(bridge.name)
+            if not (bridge.hooks and hooked):
+                continue
+            if bridge.name not in networks:
+                yield self._name_only(bridge.name, 0)
+            for vlan in sorted(_vlans_named(bridge.name, named)):
+                if f"{bridge.name}.{vlan}" not in networks:
+                    yield self._name_only(bridge.name, vlan)
         for network in self._config.network:
             yield self._network(network, hooked)
         for port in self._config.port:
             if is_uplink(port):
                 yield self._uplink(port)
 
-    def _name_only(self, bridge: str) -> DeviceView:
-        number = self._bridges.get(bridge)
-        zone = BRIDGE_ZONES + number % BLOCKS * BLOCK
-        return DeviceView(self._devices.allocate(bridge), bridge, DeviceKind.NAME, number, hooks=True, zone=zone)
+    def _name_only(self, bridge: str, vlan: int) -> DeviceView:
+        number, name = self._bridges.get(bridge), f"{bridge}.{vlan}" if vlan else bridge
+        zone = BRIDGE_ZONES + number % BLOCKS * BLOCK  # to which the fast path adds the VLAN
+        return DeviceView(self._devices.allocate(name), name, DeviceKind.NAME, number, vlan, hooks=True, zone=zone)
 
     def _network(self, network: Network, hooked: bool) -> DeviceView:
         bridge = self._config.find_bridge(network.bridge)
@@ -132,7 +137,9 @@ class Builder:
         tables: list[list[RouteView]] = [[] for _ in range(1 + max(self.routers.values()))]
         for router, name, own, gateways in self._places():
             device = self._devices.allocate(name)
+            # The switch's own addresses are routes too: where they are looked up, a packet to one of them is found local.
             tables[router] += [RouteView(str(i.network), device) for i in own]
+            tables[router] += [RouteView(f"{i.ip}/{i.max_prefixlen}", device) for i in own]
             tables[router] += [RouteView(_everywhere(gateway), device, gateway) for gateway in gateways]
         for router, port in self._shared_uplinks():
             device, inside = self._devices.allocate(port.name), self._prefixes(router)
@@ -171,6 +178,14 @@ class Builder:
             if at == router and any(address in interface.network for interface in own):
                 return self._devices.allocate(name)
         return None
+
+
+def _vlans_named(bridge: str, names: Iterable[str]) -> Iterator[int]:
+    """The VLANs of a bridge that names like "br0.10" speak of."""
+    for name in names:
+        stem, dot, vlan = name.rpartition(".")
+        if dot and stem == bridge and vlan.isdecimal() and 0 < int(vlan) < 4095:
+            yield int(vlan)
 
 
 def _routers(config: Config) -> list[str]:

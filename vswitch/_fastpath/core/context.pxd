@@ -82,7 +82,8 @@ cdef struct Context:
     uint32_t fragment_id                # of the IPv6 packets that were cut up
     uint32_t extra_head
     uint32_t extra_tail                 # both only grow
-    uint8_t resume                      # Extra.resume of the burst under way: tables up to there have been passed
+    Extra came_back                     # of the burst under way, if its entry is ENTRY_RETURN
+    uint8_t resume                      # tables up to there have been passed: Extra.resume of the burst under way
     const uint64_t *queues              # a bit for each queue number that somebody listens on; NULL: none
     uint8_t *extra_memory               # EXTRAS slots
     Extra extras[EXTRAS]

@@ -10,13 +10,13 @@ finds it full is dropped by name, GENERATED_FULL. Belongs to one worker.
     extra_add(ctx, length, SELF_PORT, ENTRY_OUTPUT, device) # or of what had been received: its port
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from .context cimport EXTRAS, Context, Extra
 from .counters cimport SELF_PORT
-from .frame cimport HEADROOM, SLOT, VNET_LEN, Burst, Entry, Frame, burst_add
+from .frame cimport HEADROOM, SLOT, VNET_LEN, Burst, Entry, burst_add
 from .native cimport count, memory_allow
-from .packet cimport NO_DEVICE
+from .snapshot cimport PORT_NONE, Port
 from .verdict cimport GENERATED_FULL
 
 cdef inline uint8_t *extra_room(Context *ctx) noexcept nogil:
@@ -50,15 +50,21 @@ cdef inline void extra_refused(Context *ctx) noexcept nogil:
     count(&ctx.counters[SELF_PORT].generated, 1)
     count(&ctx.counters[SELF_PORT].drops[<uint32_t>GENERATED_FULL], 1)
 
+cdef inline const Port *origin_port(Context *ctx, uint16_t id) noexcept nogil:
+    """The port in whose books the frame is; the switch itself takes on what belonged to one that has gone."""
+    if id < ctx.snapshot.n_ports and ctx.snapshot.ports[id].kind != PORT_NONE:
+        return &ctx.snapshot.ports[id]
+    if id != SELF_PORT:
+        count(&ctx.counters[SELF_PORT].generated, 1)
+    return &ctx.snapshot.self
+
 cdef inline bint next_extra(Context *ctx, Burst *burst) noexcept nogil:
     """Make the oldest extra frame the burst; false: there is none."""
     cdef const Extra *extra
     if ctx.extra_head == ctx.extra_tail:
         return False
     extra = &ctx.extras[ctx.extra_head % EXTRAS]
-    burst.port = &ctx.snapshot.self
-    if extra.origin < ctx.snapshot.n_ports:
-        burst.port = &ctx.snapshot.ports[extra.origin]
+    burst.port = origin_port(ctx, extra.origin)
     burst.n = 0
     burst.bytes = 0
     burst.entry = <Entry>extra.entry
@@ -67,6 +73,7 @@ cdef inline bint next_extra(Context *ctx, Burst *burst) noexcept nogil:
     burst.packets[0].in_dev = extra.device
     burst.packets[0].mark = extra.mark
     burst.packets[0].largest = extra.largest
+    ctx.came_back = extra[0]
     ctx.resume = extra.resume
     ctx.extra_head += 1                 # the slot stays the burst's: the ring is full with one slot to spare
     return True

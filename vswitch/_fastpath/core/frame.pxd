@@ -49,6 +49,7 @@ cdef struct Frame:
     uint16_t vid                        # 0: outside any VLAN
     uint16_t priority                   # PCP and DEI, in their place in the TCI
     uint16_t cut
+    uint16_t device                     # of FRAME_ROUTED: the device of layer 3 that it leaves by
     uint16_t out                        # port id; meaningless for FRAME_FLOOD
     uint32_t aux                        # TPID << 16 | TCI that the kernel took off; 0: none
     uint64_t dst

@@ -111,7 +111,9 @@ cdef struct Snapshot:
     Port self                           # where frames of the switch's own come from: SELF_PORT
     uint32_t n_devices
     Device *devices
+    uint32_t n_routers
     RouteTable *routers                 # one a router: tenants with the same addresses have routers of their own
+    bint nat                            # there is NAT somewhere: new connections are to be bound
     const Ruleset *rules                # NULL: none, every policy is ACCEPT
 
 cdef class SnapshotOwner:
@@ -123,6 +125,7 @@ cdef class SnapshotOwner:
     cdef _fill_port(self, Port *port, view, dict memory)
     cdef _fill_own_port(self, MemoryRings rings)
     cdef _fill_layer3(self, layer3)
+    cdef _fill_routers(self, list tables)
     cdef _fill_device(self, Device *device, view)
     cdef _vlan_device(self, Bridge *bridge, view)
     cdef _bridge_device(self, Bridge *bridge, uint16_t id)

@@ -1,9 +1,13 @@
 """Builds a snapshot from the views of dataplane.py. See snapshot.pxd for what it is."""
+from ipaddress import ip_address, ip_network
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
+from ..filter.ruleset cimport CompiledRuleset
 from ..io.ring cimport MemoryRings
 from ..l2.fdb cimport ForwardingDatabase
+from ..l3.route cimport Routes, RouteTable
 from .counters cimport MAX_PORTS, MAX_WORKERS, SELF_PORT
 from .ip cimport Ip, ip6_at
 from .packet cimport NO_DEVICE, NO_PORT
@@ -16,8 +20,20 @@ cdef uint64_t mac_number(str mac) except? 0:
 
 cdef Ip ip_of(address):
     """An address of the ipaddress module."""
-    packed = address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
-    return ip6_at(<const uint8_t *>packed)
+    raw = packed(address)
+    return ip6_at(<const uint8_t *>raw)
+
+
+def packed(address):
+    """The 16 bytes of core/ip.pxd."""
+    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
+
+
+def tuple_of(route):
+    """A RouteView as Routes takes it."""
+    network = ip_network(route.network)
+    gateway = packed(ip_address(route.gateway)) if route.gateway else bytes(16)
+    return packed(network.network_address), network.prefixlen + (96 if network.version == 4 else 0), gateway, route.device
 
 
 cdef dict KINDS = {"tap": PORT_TAP, "packet": PORT_PACKET, "memory": PORT_MEMORY}
@@ -74,6 +90,19 @@ cdef class SnapshotOwner:
         for view in layer3.devices:
             if view.bridge is not None and not view.vid:
                 self._bridge_device(&self.snapshot.bridges[<uint32_t>view.bridge], view.id)
+        self._fill_routers([Routes([tuple_of(route) for route in routes]) for routes in layer3.routers])
+        if layer3.rules is not None:
+            self.snapshot.rules = &(<CompiledRuleset>layer3.rules).rules
+        self.snapshot.nat = layer3.nat
+
+    cdef _fill_routers(self, list tables):
+        """`tables` are Routes, which own what the route tables point into."""
+        cdef uint32_t i
+        self._blocks.append(tables)
+        self.snapshot.n_routers = len(tables)
+        self.snapshot.routers = <RouteTable *>self._block(len(tables) * sizeof(RouteTable))
+        for i in range(self.snapshot.n_routers):
+            self.snapshot.routers[i] = (<Routes>tables[i]).table
 
     cdef _fill_device(self, Device *device, view):
         cdef Address *addresses = <Address *>self._block(len(view.addresses) * sizeof(Address))

@@ -49,8 +49,8 @@ cpdef enum Verdict:
     PACKET_TOO_BIG              # does not fit the next link and may not be fragmented
     NEIGHBOUR_FAILED            # nobody answered for the next hop
     NEIGHBOUR_QUEUE             # too many wait for its answer
-    NETWORK_ISOLATED            # across the border of an isolated network
-    NETWORK_PRIVATE             # into a NAT network from outside, without DNAT
+    ISOLATED_NETWORK            # across the border of an isolated network
+    PRIVATE_NETWORK             # into a NAT network from outside, without DNAT
     NO_SERVICE                  # for the switch itself, which has nothing there to serve
     PUNT_FULL                   # the control side reads no faster
     SPOOFED                     # an ARP or ND message that speaks for a gateway, or a martian
@@ -72,6 +72,7 @@ cpdef enum Verdict:
     CONNTRACK_CLASH             # another packet made the same connection at the same time
     NAT_EXHAUSTED               # no port left in the range
     NAT_MALFORMED               # a packet whose addresses cannot be rewritten
+    NAT_STRAYED                 # of a masqueraded connection, by another device than the one whose address it borrowed
 
 cdef enum:
     VERDICTS = 80               # room in every counter array

@@ -1,19 +1,21 @@
 """Connection tracking: the table, its entries and their layout, and finding a connection by either of its tuples.
 
-An entry holds both directions of a connection as tuples; NAT shows in the reply tuple being no mere mirror of the original.
-An index of cache-line buckets, 8 slots of (tag 32 | entry index 31 | direction 1), holds each connection twice, by the hash
-of either tuple. A tuple has two buckets, both from one keyed hash. 192 bytes an entry, three cache lines, and 32 of index; where
-packets are counted (`acct`), 32 more in an array of their own: 224 or 256 bytes a connection.
+An entry holds both directions of a connection as tuples; NAT shows in the reply tuple being no mere mirror of the
+original. An index of cache-line buckets, 8 slots of (tag 32 | entry index 31 | direction 1), holds each connection
+twice, by the hash of either tuple. A tuple has two buckets, both from one keyed hash. 192 bytes an entry, three cache
+lines, and 32 of index; where packets are counted (`acct`), 32 more in an array of their own: 224 or 256 bytes a
+connection.
 
-`Conntrack` is one worker's view of the table: pointers that all views share, and what is the worker's own (counters, a store
-of free entries, the unconfirmed entries of its burst). A new connection's entry stays out of the index, and private to its
-worker, until the packet has passed all rules (entries.pxd).
+`Conntrack` is one worker's view of the table: pointers that all views share, and what is the worker's own (counters, a
+store of free entries, the unconfirmed entries of its burst). A new connection's entry stays out of the index, and
+private to its worker, until the packet has passed all rules (confirm.pxd).
 
-Writer rule: what an entry says of a connection changes under its striped lock, held for a few instructions and never two at
-once. Readers of the index take no lock: a slot counts only once the entry's tuple was compared under the entry's lock. Slots
-are filled by compare-and-swap, under the striped locks of both tuples so that a tuple cannot enter twice, and emptied by
-whoever made the entry DYING. Stripes before entries, lower stripe first. The locks lie outside the arena, so that a killed
-process leaves none held. Entry memory is never unmapped: a stale index is harmless, but may be another connection by now.
+Writer rule: what an entry says of a connection changes under its striped lock, held for a few instructions and never
+two at once. Readers of the index take no lock: a slot counts only once the entry's tuple was compared under the
+entry's lock. Slots are filled by compare-and-swap, under the striped locks of both tuples so that a tuple cannot enter
+twice, and emptied by whoever made the entry DYING. Stripes before entries, lower stripe first. The locks lie outside
+the arena, so that a killed process leaves none held. Entry memory is never unmapped: a stale index is harmless, but
+may be another connection by now.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -123,6 +125,8 @@ cdef struct CtSettings:                 # in seconds; named by the kernel's sysc
     uint32_t udp_stream
     uint32_t icmp
     uint32_t icmpv6
+    uint32_t gre
+    uint32_t gre_stream
     uint32_t generic
     uint32_t tcp_loose
     uint32_t tcp_be_liberal
@@ -225,12 +229,12 @@ cdef inline bint ct_expired(const CtEntry *entry, uint32_t now_s) noexcept nogil
 
 
 cdef inline void ct_prefetch(const Conntrack *ct, uint64_t hash) noexcept nogil:
-    """First stage of a burst's look-ups: have the bucket brought near."""
+    """First stage of a burst's look-ups: have the buckets brought near."""
     prefetch(ct_first(ct, hash))
+    prefetch(ct_second(ct, hash))
 
-cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil:
-    """Second stage: have the entry brought that the bucket names, or the other bucket."""
-    cdef CtBucket *bucket = ct_first(ct, hash)
+cdef inline bint ct_bucket_prefetch(const Conntrack *ct, const CtBucket *bucket, uint64_t hash) noexcept nogil:
+    """Have the entry brought near that the bucket names, if it names one."""
     cdef const char *entry
     cdef uint64_t slot
     cdef int way
@@ -241,8 +245,13 @@ cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil
             prefetch(entry)
             prefetch(entry + 64)
             prefetch(entry + 128)
-            return
-    prefetch(ct_second(ct, hash))
+            return True
+    return False
+
+cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil:
+    """Second stage: have the entry brought near that a bucket names."""
+    if not ct_bucket_prefetch(ct, ct_first(ct, hash), hash):
+        ct_bucket_prefetch(ct, ct_second(ct, hash), hash)
 
 cdef inline bint ct_holds(const CtEntry *entry, const Tuple *tuple, uint64_t direction, uint32_t now_s) noexcept nogil:
     """Whether the entry is the live connection whose tuple this is. Holds: the entry's lock."""
@@ -251,7 +260,7 @@ cdef inline bint ct_holds(const CtEntry *entry, const Tuple *tuple, uint64_t dir
 
 cdef inline uint32_t ct_bucket_find(const Conntrack *ct, CtBucket *bucket, const Tuple *tuple, uint64_t hash,
                                     uint32_t now_s, uint64_t *direction) noexcept nogil:
-    """The entry of the bucket that holds the tuple, with its lock held; NO_ENTRY: there is none, and no lock is held."""
+    """The entry of the bucket that holds the tuple, with its lock held; NO_ENTRY: none, and no lock is held."""
     cdef uint64_t slot
     cdef uint32_t index
     cdef int way

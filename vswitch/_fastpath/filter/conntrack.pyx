@@ -1,7 +1,7 @@
 """The Python face of connection tracking: list, delete, flush, sweep, limits, timeouts, counters, events.
 
-See conntrack.pxd for the table itself. Listing and sweeping go in pieces, so that no caller holds up the daemon for long;
-workers go on meanwhile. A listing may miss what comes and show what goes while it runs, as the kernel's does.
+See conntrack.pxd for the table itself. Listing and sweeping go in pieces, so that no caller holds up the daemon for
+long; workers go on meanwhile. A listing may miss what comes and show what goes while it runs, as the kernel's does.
 """
 import os
 import threading
@@ -21,8 +21,8 @@ DEF_TIMEOUTS = {
     "tcp_timeout_fin_wait": 120, "tcp_timeout_close_wait": 60, "tcp_timeout_last_ack": 30, "tcp_timeout_time_wait": 120,
     "tcp_timeout_close": 10, "tcp_timeout_syn_sent2": 120, "": 0, " ": 0, "tcp_timeout_max_retrans": 300,
     "tcp_timeout_unacknowledged": 300, "udp_timeout": 30, "udp_timeout_stream": 120, "icmp_timeout": 30,
-    "icmpv6_timeout": 30, "generic_timeout": 600, "tcp_loose": 1, "tcp_be_liberal": 0, "tcp_max_retrans": 3,
-    "tcp_ignore_invalid_rst": 0, "acct": 0,
+    "icmpv6_timeout": 30, "gre_timeout": 30, "gre_timeout_stream": 180, "generic_timeout": 600, "tcp_loose": 1,
+    "tcp_be_liberal": 0, "tcp_max_retrans": 3, "tcp_ignore_invalid_rst": 0, "acct": 0,
 }
 PREFIX = "nf_conntrack_"
 #: The kernel's sysctls by their place in CtSettings, which is numbers only.
@@ -44,7 +44,7 @@ cdef class ConnectionTable:
     Without `budget` a port may have half of the table: one VM alone cannot fill it. 0 sets no bound."""
 
     def __cinit__(self, uint64_t capacity, budget=None, str name="conntrack"):
-        cdef uint64_t buckets = 64
+        cdef uint64_t buckets = 8         # as many as an early drop looks at
         if not 0 < capacity < 1 << 30:
             raise ValueError(f"{capacity} connections: from 1 to 2^30 - 1 are possible")
         while buckets * 2 < capacity:
@@ -234,8 +234,8 @@ cdef class ConnectionTable:
             for at in range(10):
                 total[at] += relaxed_load64(&counters[at])
         lost = self.shared.events.lost if self.shared.events != NULL else 0
-        return ConnectionCounters(relaxed_load64(&h.confirmed), relaxed_load64(&h.used), *[total[at] for at in range(10)],
-                                  lost)
+        return ConnectionCounters(relaxed_load64(&h.confirmed), relaxed_load64(&h.used),
+                                  *[total[at] for at in range(10)], lost)
 
     def zone_entries(self):
         """{zone: connections}, by the zone of their original direction."""

@@ -16,7 +16,8 @@ cdef class RuleCounters:
     def __cinit__(self, uint32_t capacity):
         self.capacity = capacity
         self._base = {}
-        self._arena = Arena("rules", <size_t>capacity * (MAX_WORKERS * sizeof(RuleCounter) + sizeof(uint64_t)), "rules/1")
+        cdef size_t each = MAX_WORKERS * sizeof(RuleCounter) + sizeof(uint64_t)
+        self._arena = Arena("rules", capacity * each, "rules/1")
 
     cdef RuleCounter *of_worker(self, uint32_t worker) noexcept:
         return <RuleCounter *>self._arena.body() + <size_t>worker * self.capacity

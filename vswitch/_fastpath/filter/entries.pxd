@@ -1,8 +1,7 @@
-"""The life of an entry: taken from the free ones, confirmed or abandoned, deleted. See entries.pyx."""
+"""The life of an entry: taken from the free ones, and given back to them. See entries.pyx."""
 from libc.stdint cimport uint32_t, uint64_t
 
-from ..core.packet cimport Packet, Tuple
-from .conntrack cimport Conntrack, CtEntry
+from .conntrack cimport Conntrack
 
 cdef enum:
     # ct_kill: which connections it may end
@@ -12,12 +11,11 @@ cdef enum:
     KILL_CLOSING = 3                    # unassured, or TCP on its way out: when the table is nearly full
 
     ANY_SERIAL = 0
-    ANY_OWNER = 0xffffffff
+    ANY_OWNER = 0xffff
 
 cdef uint32_t ct_take(Conntrack *ct, uint64_t hash, uint32_t owner, uint32_t now_s, int *reason) noexcept nogil
-cdef uint32_t ct_join(Conntrack *ct, const Tuple *tuple, uint64_t hash) noexcept nogil
-cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogil
-cdef void ct_abandon(Conntrack *ct, Packet *packet) noexcept nogil
+cdef void ct_release(Conntrack *ct, uint32_t index) noexcept nogil
+cdef void ct_unlink(Conntrack *ct, uint64_t hash, uint64_t slot) noexcept nogil
 cdef bint ct_kill(Conntrack *ct, uint32_t index, uint32_t serial, int which, uint32_t now_s) noexcept nogil
 cdef bint ct_delete(Conntrack *ct, uint32_t index, uint32_t now_s) noexcept nogil
 cdef void ct_event(Conntrack *ct, uint32_t kind, uint32_t index, uint32_t now_s) noexcept nogil

@@ -9,17 +9,18 @@
 A packet of a known connection walks no rules: `half` finds what its like came to (path.pxd). A packet that a user's process
 has let pass (QUEUE) comes through here again, past the tables that it has been through (`Context.resume`).
 
-All return PENDING, DONE where somebody else has the packet now, or why it ends. Whoever ends a packet calls `abandon`.
+All return PENDING, DONE where somebody else has the packet now, or why it ends; `forget`, a stage, then sees to its connection.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.context cimport Context, end
-from ..core.frame cimport ENTRY_HOOKS, ENTRY_RECEIVE, FRAME_IP, Burst, Frame
+from ..core.frame cimport ENTRY_OUTPUT, FRAME_IP, Burst, Frame
 from ..core.packet cimport *
 from ..core.verdict cimport *
 from .binding cimport bind_connection
 from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_candidate, ct_hash, ct_prefetch
-from .entries cimport ct_abandon
+from .confirm cimport ct_abandon
+from .entries cimport ct_delete
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
 from .path cimport Path, path_find, path_follow, path_peek, path_store
@@ -38,7 +39,7 @@ cdef inline void prerouting(Context *ctx, Burst *burst) noexcept nogil:
     cdef uint8_t verdict
     cdef Frame *frame
     ct_burst(ctx.ct)
-    if burst.entry > ENTRY_HOOKS:
+    if burst.entry >= ENTRY_OUTPUT:
         return
     for i in range(burst.n):
         frame = &burst.frames[i]
@@ -187,7 +188,8 @@ cdef inline uint8_t hook_postrouting(Context *ctx, Frame *frame, Packet *packet)
         return PENDING
     entry = &ctx.ct.entry[packet.ct]
     if entry.status & IPS_SRC_NAT and nat_strayed(entry, packet, packet.out_dev):
-        return NAT_MALFORMED
+        ct_delete(ctx.ct, packet.ct, ctx.now_s)
+        return NAT_STRAYED
     verdict = translate(ctx, frame, packet, HOOK_POSTROUTING)
     if verdict or entry.use != CT_UNCONFIRMED:
         return verdict
@@ -233,7 +235,9 @@ cdef inline uint8_t one_table(Context *ctx, const Ruleset *rules, Frame *frame, 
     return PENDING if verdict == VERDICT_ACCEPT else refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
 
 
-cdef inline void abandon(Context *ctx, Packet *packet) noexcept nogil:
-    """The packet ends here: the new connection that it would have begun never was."""
-    if packet.ct != NO_ENTRY:
-        ct_abandon(ctx.ct, packet)
+cdef inline void forget(Context *ctx, Burst *burst) noexcept nogil:
+    """Packets that ended here: the new connections that they would have begun never were."""
+    cdef uint32_t i
+    for i in range(burst.n):
+        if burst.frames[i].verdict and burst.frames[i].flags & FRAME_IP and burst.packets[i].ct != NO_ENTRY:
+            ct_abandon(ctx.ct, &burst.packets[i])

@@ -1,10 +1,12 @@
-"""What could send a walk astray: chains that call each other in a circle, or too deep. Refused before there is a ruleset."""
+"""What could send a walk astray: chains that call each other in a circle, or too deep. Refused before there is a
+ruleset.
+"""
 from .rule cimport JUMPS, TARGET_GOTO, TARGET_JUMP
 
 
 def check_jumps(list chains):
     """That jumps and gotos lead to user chains of the same table, in no circle, and jumps at most JUMPS deep."""
-    calls = [{(args[0], op == TARGET_JUMP) for _, _, (op, args) in chain.rules if op == TARGET_JUMP or op == TARGET_GOTO}
+    calls = [{(args[0], op == TARGET_JUMP) for _, _, (op, args) in chain.rules if op in (TARGET_JUMP, TARGET_GOTO)}
              for chain in chains]
     for number, chain in enumerate(chains):
         for callee, _ in calls[number]:

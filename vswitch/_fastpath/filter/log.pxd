@@ -1,7 +1,7 @@
 """What LOG saw: a small ring a worker, which the control side empties and turns into lines.
 
-Thread safety: the worker alone writes records and `head`, the control side alone `tail`. A full ring loses the new record
-and counts it.
+Thread safety: the worker alone writes records and `head`, the control side alone `tail`. A full ring loses the new
+record and counts it.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy

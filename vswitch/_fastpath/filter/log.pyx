@@ -16,7 +16,7 @@ cdef class LogRings:
         return <LogRing *>self._arena.body() + worker
 
     def drain(self, uint32_t worker):
-        """All records that the worker has written since the last call, as dicts; `lost` once in each tells the total."""
+        """All records that the worker has written since the last call, as dicts."""
         cdef LogRing *ring = self.of_worker(worker)
         cdef uint64_t head = atomic_load64(&ring.head)
         rows = []

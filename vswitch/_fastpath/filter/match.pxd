@@ -1,9 +1,9 @@
 """Match records: what a rule asks beyond addresses, protocol, ports and interfaces.
 
-Each question is answered NO, YES, or by the two answers that `!` does not turn round: NEVER (there is nothing to look at)
-and ALWAYS. Whatever is looked at beyond the connection's tuple is noted in Walk.mask, down to the bits; what no mask can
-hold sets Walk.uncacheable (path.pxd). Semantics are the kernel's (net/netfilter/xt_*.c), with its one short cut: a TCP,
-UDP or ICMP header that is cut short where a rule wants to see it ends the packet (`hotdrop`).
+Each question is answered NO, YES, or by the two answers that `!` does not turn round: NEVER (there is nothing to look
+at) and ALWAYS. Whatever is looked at beyond the connection's tuple is noted in Walk.mask, down to the bits; what no
+mask can hold sets Walk.uncacheable (path.pxd). Semantics are the kernel's (net/netfilter/xt_*.c), with its one short
+cut: a TCP, UDP or ICMP header that is cut short where a rule wants to see it ends the packet (`hotdrop`).
 
 Thread safety: pure functions of a Walk, apart from `limit`, whose meters are swapped atomically.
 """

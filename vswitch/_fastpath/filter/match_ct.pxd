@@ -1,8 +1,10 @@
 """What rules ask of a packet's connection: conntrack, state, connmark.
 
-All fields of one `-m conntrack` hold together. A packet without a connection answers none of them but --ctstate, and where
-a match has that one, the kernel looks at no other field: LENIENT. An entry may be changing under another worker's hands;
-each word is read once.
+All fields of one `-m conntrack` hold together. A packet without a connection answers none of them but --ctstate, and
+where a match has that one, the kernel looks at no other field: LENIENT.
+
+An entry may be changing under another worker's hands, so status and mark are the walk's own copies, taken when its key
+was: what a path says must follow from its key.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -29,14 +31,14 @@ cdef inline uint32_t match_connection(Walk *walk, const Match *m) noexcept nogil
         return ALWAYS if m.invert & MATCH_LENIENT else NEVER
     if m.op == MATCH_CONNMARK:
         walk.mask[KEY_MARK] |= <uint64_t>m.mask << 32
-        return entry.mark & m.mask == m.value
+        return walk.connmark & m.mask == m.value
     if m.op == MATCH_CTPROTO:
         return entry.tuple[CT_ORIGINAL].proto == m.value
     if m.op == MATCH_CTDIR:
         return (walk.packet.ct_info & CT_REPLY != 0) == m.value
     if m.op == MATCH_CTSTATUS:
         walk.mask[KEY_STATUS] |= m.value
-        return match_ctstatus(entry.status, m.value)
+        return match_ctstatus(<uint32_t>walk.key[KEY_STATUS], m.value)
     if m.op == MATCH_CTEXPIRE:
         return match_ctexpire(walk, m)
     return match_cttuple(walk, m)
@@ -45,9 +47,9 @@ cdef inline uint32_t match_ctstate(Walk *walk, const Match *m) noexcept nogil:
     cdef uint32_t state = ctstate(walk.packet.ct_info, walk.entry != NULL)
     if m.value & (CTSTATE_SNAT | CTSTATE_DNAT) and walk.entry != NULL:
         walk.mask[KEY_STATUS] |= IPS_SRC_NAT | IPS_DST_NAT
-        if walk.entry.status & IPS_SRC_NAT:
+        if walk.key[KEY_STATUS] & IPS_SRC_NAT:
             state |= CTSTATE_SNAT
-        if walk.entry.status & IPS_DST_NAT:
+        if walk.key[KEY_STATUS] & IPS_DST_NAT:
             state |= CTSTATE_DNAT
     return state & m.value != 0
 

@@ -122,7 +122,7 @@ cdef inline uint32_t router_of(const Walk *walk) noexcept nogil:
     return walk.rules.devices[device].router if device < walk.rules.n_devices else 0
 
 cdef inline uint32_t match_addrtype6(const Walk *walk, const Ip *ip, uint32_t device, uint32_t asked) noexcept nogil:
-    """For IPv6 several types must all hold, and only what is more than a look at the address is a question of routes."""
+    """For IPv6 several types must all hold, and only what a look at the address cannot tell is asked of routes."""
     cdef bint multicast = ip_is_multicast(ip)
     cdef bint unspecified = ip.high == 0 and ip.low == 0
     cdef bint loopback = ip.high == 0 and ip.low == 0x0100000000000000ULL

@@ -4,20 +4,22 @@
     nat_rewrite                         every packet, at both hooks: write what the tuples ask for
     nat_confirm                         the first packet, at its last hook: enter the connection, or choose again
 
-The reply tuple is the binding, and the index of connections is what makes it unique: there is no second table. A port is
-free if nobody is found under the reply tuple that it would make. Two workers may find the same port free at once; then
-`ct_confirm` finds the clash, and the later one chooses again and rewrites its packet again, once (nat_confirm). Where no rule
-matched nothing is looked up at all: whether the mirrored tuple is another's (of a translated connection, say) shows when the
-connection is confirmed, and only then is it given another source port, as by the kernel's null binding.
+The reply tuple is the binding, and the index of connections is what makes it unique: there is no second table. A port
+is free if nobody is found under the reply tuple that it would make. Two workers may find the same port free at once;
+then `ct_confirm` finds the clash, and the later one chooses again and rewrites its packet again, once (nat_confirm).
+Where no rule matched nothing is looked up at all: whether the mirrored tuple is another's (of a translated
+connection, say) shows when the connection is confirmed, and only then is it given another source port, as by the
+kernel's null binding.
 
-A connection is translated when its two tuples are no mirror images, and they say all: a packet must leave looking like the
-inverse of what the other direction's packets look like when they arrive. PREROUTING and OUTPUT put the destination right,
-INPUT and POSTROUTING the source; a status bit tells whether there is anything to do, with the roles of SNAT and DNAT
-swapped for packets in reply direction.
+A connection is translated when its two tuples are no mirror images, and they say all: a packet must leave looking
+like the inverse of what the other direction's packets look like when they arrive. PREROUTING and OUTPUT put the
+destination right, INPUT and POSTROUTING the source; a status bit tells whether there is anything to do, with the
+roles of SNAT and DNAT swapped for packets in reply direction.
 
-Thread safety: `Nat` is one worker's; counters may be read by others. An unconfirmed entry is its worker's. A confirmed one may
-be deleted, and be another connection's, at any time: nat_rewrite copies first, without the lock, and then looks whether the
-entry still is the packet's. A reused entry is emptied, as free, before anything new is written to it (ct_take).
+Thread safety: `Nat` is one worker's; counters may be read by others. An unconfirmed entry is its worker's. A
+confirmed one may be deleted, and be another connection's, at any time: nat_rewrite copies first, without the lock,
+and then looks whether the entry still is the packet's. A reused entry is emptied, as free, before anything new is
+written to it (ct_take).
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -25,10 +27,10 @@ from ..core.frame cimport Frame
 from ..core.ip cimport Ip, ip_equal
 from ..core.packet cimport CT_RELATED, CT_REPLY, Packet
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_MALFORMED
+from .confirm cimport ct_confirm
 from .conntrack cimport (
     CT_ORIGINAL, CT_REPLY_DIR, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry,
 )
-from .entries cimport ct_confirm
 from .natrange cimport NatRange
 from .quote cimport quote_rewrite
 from .rewrite cimport NAT_DST, NAT_SRC, NatEnd, NatManip, nat_inverse, rewrite_packet, still_same
@@ -46,6 +48,7 @@ cdef struct NatRefusal:                 # a range that was found full for one de
 
 cdef struct NatChoice:                  # the ports that an unconfirmed entry may choose from, should it have to again
     uint32_t index
+    uint32_t serial
     uint16_t min_port
     uint16_t max_port
 
@@ -58,7 +61,8 @@ cdef struct Nat:                        # one worker's
     NatChoice choice[NAT_CHOICES]
 
 cdef void nat_init(Nat *nat, uint64_t seed) noexcept nogil
-cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule, uint32_t now_s) noexcept nogil
+cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule,
+                       uint32_t now_s) noexcept nogil
 cdef uint8_t nat_setup_to(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule, const Ip *address,
                           uint16_t device, uint32_t now_s) noexcept nogil
 cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint32_t now_s) noexcept nogil
@@ -109,11 +113,11 @@ cdef inline uint8_t nat_confirm(Conntrack *ct, Nat *nat, Packet *packet, Frame *
 cdef inline bint nat_strayed(const CtEntry *entry, const Packet *packet, uint16_t device) noexcept nogil:
     """Whether a masqueraded connection's packet leaves by another device than the one whose address it borrowed.
 
-    The route changed: the packet is to be dropped and the connection deleted, so that the next one begins anew.
+    The route changed: drop the packet (NAT_STRAYED) and delete the connection, so that the next one begins anew.
     """
     return entry.masquerade_dev != NAT_NO_DEVICE and not packet.ct_info & CT_REPLY and entry.masquerade_dev != device
 
 cdef inline bint nat_borrowed(const CtEntry *entry, uint16_t device, const Ip *address) noexcept nogil:
-    """For the control side: whether the connection ends because this address has gone from the device. NULL: any has."""
+    """For the control side: whether the connection borrowed this address of the device; NULL: any of its addresses."""
     return (entry.masquerade_dev == device
             and (address == NULL or ip_equal(&entry.tuple[CT_REPLY_DIR].dst, address)))

@@ -1,40 +1,58 @@
 """Choosing what a new connection is bound to (get_unique_tuple of the kernel). See nat.pxd for the whole.
 
-The address: the only one, the one of the range that source and destination hash to, or the network's with the host part kept.
-The port: the packet's own while it may stay and nobody has it; else from the range, without a range from the class that the
-kernel keeps ports in (below 512, below 1,024, above), beginning at a random place. ICMP's identifiers likewise.
+The address: the only one, the one of the range that source and destination hash to, or the network's with the host
+part kept. The port: the packet's own while it may stay and nobody has it; else from the range, without a range from
+the class that the kernel keeps ports in (below 512, below 1,024, above), beginning at a random place. ICMP's
+identifiers likewise.
 
-Unlike the kernel, source translation finds the last free port: after 128 attempts it goes through the whole range, and where
-that is full, through the next addresses'. A range found full is remembered for a second by its destination: meanwhile
-each new connection looks at the next 128 ports only, so that a stream of them costs microseconds each, and still
-comes by every port that was freed.
+Unlike the kernel, source translation finds the last free port: it goes through the whole range, by long strides from
+a random place, and where all is taken, through the next addresses' ranges. A range found full is remembered for a
+second by its destination: meanwhile each new connection looks at the next 32 ports only, so that a stream of them
+costs microseconds each, and still comes by every port that was freed.
 
-Destination translation does its best in 128 attempts and leaves the rest to the source: a clash of reply tuples is resolved
-by whoever has more freedom.
+Destination translation does its best in 128 attempts and leaves the rest to the source: a clash of reply tuples is
+resolved by whoever has more freedom.
 """
+from socket import AF_INET, AF_INET6, inet_pton
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ..core.frame cimport Frame
-from ..core.ip cimport Ip
-from ..core.native cimport count, load16be, mix64, store16be
+from ..core.ip cimport Ip, ip4_at, ip6_at
+from ..core.native cimport count, load16be, mix64, monotonic_ns, prefetch, store16be
 from ..core.packet cimport NO_ENTRY, Packet, Tuple
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
+from .confirm cimport ct_confirm
 from .conntrack cimport (
-    CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry, ct_find,
-    ct_hash, ct_same,
+    CT_CONFIRMED, CT_CONTROL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, ConnectionTable,
+    Conntrack, CtEntry, ct_candidate, ct_find, ct_hash, ct_prefetch, ct_same,
 )
-from .entries cimport ct_confirm
+from .entries cimport KILL_ANY, ct_kill
 from .natrange cimport (
-    NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, PortRange, in_range,
-    map_address, port_in_range, ports_of, range_addresses, range_port,
+    NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, PortRange,
+    in_range, map_address, port_in_range, ports_of, range_addresses, range_port,
 )
 from .rewrite cimport NAT_DST, NAT_SRC, NatManip
 from .rule cimport HOOK_POSTROUTING
 
 cdef enum:
     ATTEMPTS = 128
+    FEW = 32                            # of a range that was full a moment ago
     ADDRESSES = 16                      # of a range that are looked through before a connection is refused
+    GROUP = 16
+    N_STEPS = 8
+
+# Primes above every range's size, so that steps of such a length come by all of its ports. Neighbours one after the
+# other would soon have to walk past long runs of taken ones.
+cdef uint32_t[N_STEPS] STEPS = [65537, 72931, 79999, 87211, 94399, 101929, 116881, 131071]
+
+cdef struct Walk:                       # through a range of ports, round and round
+    PortRange ports
+    uint16_t *port                      # where in the reply tuple
+    uint64_t at
+    uint32_t step
+    uint32_t left                       # ports to try at most
 
 
 cdef void nat_init(Nat *nat, uint64_t seed) noexcept nogil:
@@ -42,7 +60,8 @@ cdef void nat_init(Nat *nat, uint64_t seed) noexcept nogil:
     memset(nat, 0, sizeof(Nat))
     nat.random = seed
 
-cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule, uint32_t now_s) noexcept nogil:
+cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule,
+                       uint32_t now_s) noexcept nogil:
     """Bind the packet's unconfirmed connection as a rule says; 0 or NAT_EXHAUSTED. One that is bound already stays."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
     cdef NatManip manip = <NatManip>rule.manip
@@ -52,7 +71,8 @@ cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatR
     if not choose(ct, nat, &reply, rule, now_s):
         count(&nat.exhausted, 1)
         return NAT_EXHAUSTED
-    remember_choice(nat, packet.ct, rule)
+    if manip == NAT_SRC:
+        remember_choice(nat, packet.ct, entry.serial, rule)
     bind(entry, &reply, manip)
     return 0
 
@@ -80,12 +100,11 @@ cdef void bind(CtEntry *entry, const Tuple *reply, NatManip manip) noexcept nogi
         entry.status |= IPS_SRC_NAT if manip == NAT_SRC else IPS_DST_NAT
     nat_null(entry, manip)
 
-cdef void remember_choice(Nat *nat, uint32_t index, const NatRange *rule) noexcept nogil:
+cdef void remember_choice(Nat *nat, uint32_t index, uint32_t serial, const NatRange *rule) noexcept nogil:
     """Where a range of ports was given, a second choice must keep to it."""
     cdef NatChoice *choice = &nat.choice[index % NAT_CHOICES]
-    if rule.manip != NAT_SRC:
-        return
     choice.index = index
+    choice.serial = serial
     choice.min_port = rule.min_port if rule.flags & NAT_PROTO_SPECIFIED else 0
     choice.max_port = rule.max_port if rule.flags & NAT_PROTO_SPECIFIED else 0
 
@@ -93,19 +112,20 @@ cdef void remember_choice(Nat *nat, uint32_t index, const NatRange *rule) noexce
 # A second choice
 
 cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint32_t now_s) noexcept nogil:
-    """Another source port for an unconfirmed connection whose reply tuple turned out to be taken; 0 or why there is none."""
+    """Another source port for an unconfirmed connection whose reply tuple is taken; 0, or why there is none."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
     cdef const NatChoice *choice = &nat.choice[packet.ct % NAT_CHOICES]
     cdef Tuple reply = entry.tuple[CT_REPLY_DIR]
     cdef NatRange again
+    cdef bint known = choice.index == packet.ct and choice.serial == entry.serial
     if packet.ct == NO_ENTRY or not entry.status & IPS_SRC_NAT_DONE:
         return CONNTRACK_CLASH          # another has the original tuple; or NAT has no say in the connection
     memset(&again, 0, sizeof(again))
     again.manip = NAT_SRC
     again.flags = NAT_PROTO_RANDOM
-    if entry.status & IPS_SRC_NAT:
-        if choice.index != packet.ct:
-            return CONNTRACK_CLASH      # forgotten: too many at once
+    if entry.status & IPS_SRC_NAT and not known:
+        return CONNTRACK_CLASH          # forgotten: too many at once
+    if known:
         again.min_port = choice.min_port
         again.max_port = choice.max_port
         again.flags |= NAT_PROTO_SPECIFIED if choice.max_port else 0
@@ -131,7 +151,7 @@ cdef inline bint taken(Conntrack *ct, const Tuple *tuple, uint32_t now_s) noexce
     return ct_find(ct, tuple, ct_hash(ct, tuple), now_s, &direction) != NO_ENTRY
 
 cdef bint choose(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
-    """Change the reply tuple to one of the range that nobody has; false: there is none, for this source and destination."""
+    """Change the reply tuple to one of the range that nobody has; false: there is none."""
     cdef Tuple mirror = reply[0]
     cdef uint64_t n
     if rule.manip == NAT_SRC and not rule.flags & NAT_RANDOM and in_range(reply, rule) and not taken(ct, reply, now_s):
@@ -151,45 +171,103 @@ cdef inline bint may_keep(Conntrack *ct, Tuple *reply, const NatRange *rule, uin
 
 cdef bint choose_port(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
     """A free port for the address that the reply tuple has by now."""
-    cdef PortRange ports = ports_of(reply, rule)
-    cdef NatRefusal *refusal
-    cdef uint32_t start = random_port(nat)
-    cdef uint64_t key
-    if not ports.size:
+    cdef Walk walk
+    walk.ports = ports_of(reply, rule)
+    walk.port = range_port(reply, rule)
+    walk.at = random32(nat)
+    walk.step = STEPS[random32(nat) % N_STEPS]
+    walk.left = ATTEMPTS
+    if not walk.ports.size:
         return not taken(ct, reply, now_s)
     if rule.flags & NAT_PROTO_OFFSET:
-        start = <uint16_t>(load16be(range_port(reply, rule)) - rule.base_port)
+        walk.at = <uint16_t>(load16be(walk.port) - rule.base_port)
+        walk.step = 1
     if rule.manip == NAT_DST:
-        return scan(ct, reply, rule, ports, start, ATTEMPTS, now_s)
-    key = refusal_key(ct, reply, rule, ports)
-    refusal = &nat.refused[key % NAT_REFUSALS]
+        return search(ct, reply, &walk, now_s)
+    return search_all(ct, nat, reply, rule, &walk, now_s)
+
+cdef bint search_all(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, Walk *walk,
+                     uint32_t now_s) noexcept nogil:
+    """All of the range; if it was full a moment ago, the next few ports only."""
+    cdef uint64_t key = refusal_key(ct, reply, rule, walk.ports)
+    cdef NatRefusal *refusal = &nat.refused[key % NAT_REFUSALS]
     if refusal.key == key and refusal.since_s == now_s:
-        refusal.cursor += ATTEMPTS
-        return scan(ct, reply, rule, ports, refusal.cursor, ATTEMPTS, now_s)
-    if scan(ct, reply, rule, ports, start, ports.size, now_s):
+        walk.at = refusal.cursor
+        walk.step = 1
+        walk.left = FEW
+        refusal.cursor += FEW
+        return search(ct, reply, walk, now_s)
+    walk.left = walk.ports.size
+    if search(ct, reply, walk, now_s):
         return True
     refusal.key = key
     refusal.since_s = now_s
-    refusal.cursor = start
+    refusal.cursor = <uint32_t>walk.at
     return False
 
-cdef inline uint32_t random_port(Nat *nat) noexcept nogil:
+cdef inline uint32_t random32(Nat *nat) noexcept nogil:
     nat.random += 0x9e3779b97f4a7c15ULL
-    return <uint16_t>(mix64(nat.random, nat.random ^ 0xd6e8feb86659fd93ULL) >> 16)
+    return <uint32_t>(mix64(nat.random, nat.random ^ 0xd6e8feb86659fd93ULL) >> 16)
 
-cdef inline uint64_t refusal_key(Conntrack *ct, const Tuple *reply, const NatRange *rule, PortRange ports) noexcept nogil:
+cdef inline uint64_t refusal_key(Conntrack *ct, const Tuple *reply, const NatRange *rule,
+                                 PortRange ports) noexcept nogil:
     """Of all that makes a port free or taken, but for the port itself."""
     cdef Tuple all = reply[0]
     range_port(&all, rule)[0] = 0
     return ct_hash(ct, &all) ^ mix64(<uint64_t>ports.first << 32 | ports.size, 0x9e3779b97f4a7c15ULL)
 
-cdef bint scan(Conntrack *ct, Tuple *reply, const NatRange *rule, PortRange ports, uint32_t start, uint32_t attempts,
-               uint32_t now_s) noexcept nogil:
-    """Try so many ports of the range, beginning at its start-th and going round; the reply tuple keeps the last one."""
-    cdef uint16_t *port = range_port(reply, rule)
-    cdef uint32_t n
-    for n in range(min(attempts, ports.size)):
-        store16be(port, <uint16_t>(ports.first + (start + n) % ports.size))
-        if not taken(ct, reply, now_s):
-            return True
+cdef inline void step(Walk *walk) noexcept nogil:
+    store16be(walk.port, <uint16_t>(walk.ports.first + walk.at % walk.ports.size))
+    walk.at += walk.step
+
+cdef bint search(Conntrack *ct, Tuple *reply, Walk *walk, uint32_t now_s) noexcept nogil:
+    """Try walk.left ports of the range, or all; the reply tuple keeps the last one.
+
+    The first one alone, for mostly it is free; then by groups, whose places in the index and then the entries there are
+    brought near together: one after the other each port would wait for memory twice.
+    """
+    cdef Tuple group[GROUP]
+    cdef uint64_t hash[GROUP]
+    cdef uint64_t direction = 0
+    cdef uint32_t n, size = 1, left = min(walk.left, walk.ports.size)
+    while left:
+        for n in range(size):
+            step(walk)
+            group[n] = reply[0]
+            hash[n] = ct_hash(ct, reply)
+            ct_prefetch(ct, hash[n])
+        if size > 1:
+            for n in range(size):
+                ct_candidate(ct, hash[n])
+        for n in range(size):
+            if ct_find(ct, &group[n], hash[n], now_s, &direction) == NO_ENTRY:
+                reply[0] = group[n]
+                return True
+        left -= size
+        size = min(left, <uint32_t>GROUP)
     return False
+
+
+# The control side
+
+def masquerade_flush(ConnectionTable table, uint16_t device, str address=None):
+    """End the connections that borrowed this address of the device, which it has no more; None: all that borrowed one.
+
+    Returns how many. Raises OSError for what is no address."""
+    cdef Conntrack *ct = table.view(CT_CONTROL)
+    cdef uint32_t now = <uint32_t>(monotonic_ns() // 1000000000ULL), serial
+    cdef uint64_t index, ended = 0, end = ct.header.fresh
+    cdef Ip ip
+    cdef Ip *gone = NULL
+    if address is not None:
+        raw = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+        ip = ip6_at(raw) if len(raw) == 16 else ip4_at(raw)
+        gone = &ip
+    with table.lock, nogil:
+        for index in range(1, end):
+            prefetch(&ct.entry[index + 8].masquerade_dev)
+            serial = ct.entry[index].serial
+            if ct.entry[index].use == CT_CONFIRMED and nat_borrowed(&ct.entry[index], device, gone):
+                ended += ct_kill(ct, <uint32_t>index, serial, KILL_ANY, now)
+        count(&ct.counters.deleted, ended)
+    return ended

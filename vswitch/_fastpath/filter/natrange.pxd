@@ -52,7 +52,8 @@ cdef inline uint16_t *range_port(Tuple *reply, const NatRange *rule) noexcept no
 
 cdef inline bint has_ports(const Tuple *reply) noexcept nogil:
     """Whether it has ports, or an identifier, that can be rewritten."""
-    return reply.proto == PROTO_TCP or reply.proto == PROTO_UDP or reply.proto == PROTO_UDPLITE or proto_is_icmp(reply.proto)
+    cdef uint8_t proto = reply.proto
+    return proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_UDPLITE or proto_is_icmp(proto)
 
 
 cdef inline bint address_in_range(const Ip *ip, const NatRange *rule) noexcept nogil:

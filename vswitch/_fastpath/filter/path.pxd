@@ -1,16 +1,16 @@
 """The verdict cache: packets of a known connection do not walk the rules again.
 
-A path is what a walk came to: the verdict, the rules that counted, the targets that edited. It holds for every packet of
-the connection, in that direction and half of the way (0: PREROUTING, 1: what follows the forwarding decision), that agrees
-in the bits which the walk looked at beyond the connection's own tuple. So each path brings its own mask: a rule of the
-ruleset that the walk never came to, however curious, costs nothing. What no key can hold makes a walk uncacheable: rules
-with state (limit), with a clock (ctexpire), TCP options, LOG, QUEUE, CT; and ICMP errors, whose own addresses are not
-their connection's.
+A path is what a walk came to: the verdict, the rules that counted, the targets that edited. It holds for every packet
+of the connection, in that direction and half of the way (0: PREROUTING, 1: what follows the forwarding decision),
+that agrees in the bits which the walk looked at beyond the connection's own tuple. So each path brings its own mask:
+a rule of the ruleset that the walk never came to, however curious, costs nothing. What no key can hold makes a walk
+uncacheable: rules with state (limit), with a clock (ctexpire), TCP options, LOG, QUEUE, CT; and ICMP errors, whose
+own addresses are not their connection's.
 
-Connections that fare alike share a path: paths are interned, key, mask and value together, in a table of the ruleset's.
-It is never emptied and goes with its ruleset; when it is full, packets walk. A connection names its paths by four words
-of (tag 16 | index 16). The tag mixes the generation with the packet's hash, so a word that a slower worker wrote for
-another generation, or for the connection that had the entry before, is not taken for ours.
+Connections that fare alike share a path: paths are interned, key, mask and value together, in a table of the
+ruleset's. It is never emptied and goes with its ruleset; when it is full, packets walk. A connection names its paths
+by four words of (tag 16 | index 16). The tag mixes the generation with the packet's hash, so a word that a slower
+worker wrote for another generation, or for the connection that had the entry before, is not taken for ours.
 
 Marks are not part of the value: whoever edits (MARK, CONNMARK, TOS, TTL, TCPMSS ...) does so again for every packet.
 
@@ -54,6 +54,7 @@ cdef struct Path:
 
 cdef struct PathTable:
     uint64_t lock
+    uint64_t seed                       # guests choose what is in keys
     uint64_t used
     uint64_t limit                      # places, [0] included
     uint64_t refused                    # paths that found no room
@@ -70,6 +71,13 @@ cdef inline uint32_t path_tag(const Ruleset *rules, const Packet *packet) noexce
 cdef inline uint32_t *path_word(CtEntry *entry, const Packet *packet, uint32_t half) noexcept nogil:
     return &entry.path[(2 if packet.ct_info & CT_REPLY else 0) + half]
 
+cdef inline const Path *path_named(const Ruleset *rules, const CtEntry *entry, const Packet *packet,
+                                   uint32_t word) noexcept nogil:
+    """NULL: the word is none, of another generation or of another connection."""
+    if entry.cache_generation != <uint32_t>rules.generation or (word ^ path_tag(rules, packet)) >> 16:
+        return NULL
+    return &(<const PathTable *>rules.paths).path[word & 0xffff] if word & 0xffff else NULL
+
 cdef inline bint path_agrees_more(const Path *path, const Packet *packet, const Frame *frame,
                                   const CtEntry *entry) noexcept nogil:
     return (((key_status(packet, entry) & path.mask[0]) ^ path.key[0])
@@ -81,9 +89,9 @@ cdef inline const Path *path_find(const Ruleset *rules, CtEntry *entry, const Pa
     """The path that the packet would walk; NULL: nobody knows. packet.ct_info must be set."""
     cdef uint32_t word = path_word(entry, packet, way != WAY_PREROUTING)[0]
     cdef const Path *path
-    if entry.cache_generation != <uint32_t>rules.generation or ((word ^ path_tag(rules, packet)) >> 16) or not word & 0xffff:
+    path = path_named(rules, entry, packet, word)
+    if path == NULL:
         return NULL
-    path = &(<const PathTable *>rules.paths).path[word & 0xffff]
     if (((key_packet(packet) & path.mask_packet) ^ path.key_packet)
             | ((key_place(packet, way) & path.mask_place) ^ path.key_place)):
         return NULL
@@ -93,14 +101,14 @@ cdef inline const Path *path_peek(const Ruleset *rules, CtEntry *entry, Packet *
                                   bint reply) noexcept nogil:
     """As path_find for PREROUTING before conntrack has judged the packet's state, which may prove the path wrong.
 
-    What table raw said is certain all the same, since raw sees no state: a path that is found here tells that raw neither
-    chose a zone nor refused to track, and if its verdict is raw's own, that the packet ends there.
+    What table raw said is certain all the same, since raw sees no state: a path found here tells that raw lets the
+    packet pass, chose no zone and does not refuse to track. (What raw drops has no connection, and so no path.)
     """
     cdef uint32_t word = entry.path[2 if reply else 0]
     cdef const Path *path
-    if entry.cache_generation != <uint32_t>rules.generation or ((word ^ path_tag(rules, packet)) >> 16) or not word & 0xffff:
+    path = path_named(rules, entry, packet, word)
+    if path == NULL:
         return NULL
-    path = &(<const PathTable *>rules.paths).path[word & 0xffff]
     if (((key_packet(packet) & path.mask_packet) ^ path.key_packet) & ~0xff0000ULL
             | ((key_place(packet, WAY_PREROUTING) & path.mask_place) ^ path.key_place)):
         return NULL
@@ -112,8 +120,8 @@ cdef inline void path_charge(const Path *path, RuleCounter *counters, uint64_t l
         count(&counters[path.counted[i]].packets, 1)
         count(&counters[path.counted[i]].bytes, length)
 
-cdef inline uint8_t path_follow(const Path *path, const Ruleset *rules, RuleCounter *counters, Packet *packet, Frame *frame,
-                                CtEntry *entry) noexcept nogil:
+cdef inline uint8_t path_follow(const Path *path, const Ruleset *rules, RuleCounter *counters, Packet *packet,
+                                Frame *frame, CtEntry *entry) noexcept nogil:
     """Do to the packet what its walk would: count, edit. Returns the verdict; its details are in the path."""
     path_charge(path, counters, packet.length)
     if path.n_edits:

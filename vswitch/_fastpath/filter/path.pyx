@@ -65,11 +65,10 @@ cdef void fill(Path *path, const Walk *walk) noexcept nogil:
         path.counted[i] = walk.counted[i]
     for i in range(walk.n_edits):
         path.edits[i] = walk.edits[i]
-    path.hash = digest(path)
+    path.hash = digest(path, (<PathTable *>walk.rules.paths).seed)
 
-cdef uint32_t digest(const Path *path) noexcept nogil:
+cdef uint32_t digest(const Path *path, uint64_t hash) noexcept nogil:
     cdef const char *p = <const char *>path
-    cdef uint64_t hash = 0x9e3779b97f4a7c15ULL
     cdef uint32_t at = 0
     while at < VALUE_BYTES:
         hash = mix64(hash ^ load64(p + at), 0xd1b54a32d192ed03ULL)

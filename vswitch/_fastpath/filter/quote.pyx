@@ -1,13 +1,14 @@
 """Translation of ICMP errors: of the packet that they quote, then of themselves (nf_nat_icmp_reply_translation).
 
-An error travels against the packet it quotes. Where the destination of a packet in its direction is put right, so is the
-quote's source, which is the same end of the connection, and the other way round. The quoting packet's own source becomes
-the connection's end, whoever along the way wrote it: as in the kernel, a translated network's routers stay hidden.
+An error travels against the packet it quotes. Where the destination of a packet in its direction is put right, so is
+the quote's source, which is the same end of the connection, and the other way round. The quoting packet's own source
+becomes the connection's end, whoever along the way wrote it: as in the kernel, a translated network's routers stay
+hidden.
 
-A quote is often cut off after 8 bytes of layer 4: the ports are there, TCP's checksum is not; what is there is put right.
-Lengths are checked here, for a quote is not what `dissect` looked at. The quote must hold what the connection's packets
-held at that place, else it belongs to another connection (the entry was reused meanwhile). Redirects never make sense on
-the other side of a translation and are refused.
+A quote is often cut off after 8 bytes of layer 4: the ports are there, TCP's checksum is not; what is there is put
+right. Lengths are checked here, for a quote is not what `dissect` looked at. The quote must hold what the
+connection's packets held at that place, else it belongs to another connection (the entry was reused meanwhile).
+Redirects never make sense on the other side of a translation and are refused.
 
 Out of line, for it is rare. Thread safety: as in rewrite.pxd.
 """

@@ -10,7 +10,7 @@ from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN
 from ..io.own cimport OWN_QUEUE, OwnHeader, punt
 from ..l3.answer cimport complain, reset
-from ..l3.rewrite cimport untag
+from ..l3.hop cimport untag
 from .rule cimport QUEUE_BYPASS, TABLES, Target
 from .walk cimport VERDICT_ACCEPT, VERDICT_DROP, VERDICT_QUEUE, VERDICT_REJECT
 

@@ -1,15 +1,16 @@
 """Rewriting one end of a packet, address and port, in place, and all checksums over it.
 
-Checksums are updated by the difference (RFC 1624), so a wrong one stays wrong, and a super-frame is no different from any
-other frame. A partial one (NEEDS_CSUM) holds the pseudo-header's sum and nothing else: addresses count, ports do not. Partial
-is only what the virtio-net header names: a frame whose header names an inner checksum, behind a tunnel's, has a full outer one.
+Checksums are updated by the difference (RFC 1624), so a wrong one stays wrong, and a super-frame is no different from
+any other frame. A partial one (NEEDS_CSUM) holds the pseudo-header's sum and nothing else: addresses count, ports do
+not. Partial is only what the virtio-net header names: a frame whose header names an inner checksum, behind a
+tunnel's, has a full outer one.
 
-Only the ports of TCP, UDP and UDP-Lite and the identifiers of ICMP queries are rewritten. Packets of other protocols change
-their addresses alone, those of SCTP with good reason: its CRC covers ports, but no addresses.
+Only the ports of TCP, UDP and UDP-Lite and the identifiers of ICMP queries are rewritten. Packets of other protocols
+change their addresses alone, those of SCTP with good reason: its CRC covers ports, but no addresses.
 
 Functions of their arguments alone; lengths are what `dissect` has checked.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.frame cimport VNET_LEN, Frame
 from ..core.ip cimport PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, Ip, ip4_word, ip_store
@@ -41,7 +42,7 @@ cdef struct NatEnd:                     # what one end of the packet becomes
 
 
 cdef inline bint still_same(const CtEntry *entry, const Tuple *tuple, int direction) noexcept nogil:
-    """Whether the entry, of which something was copied just now, is this tuple's connection, and was so all the time."""
+    """Whether the entry, of which something was just copied, is this tuple's connection, and was so all the time."""
     load_fence()
     if entry.use != CT_CONFIRMED and entry.use != CT_UNCONFIRMED:
         return False
@@ -79,8 +80,10 @@ cdef inline uint32_t ip_delta(const Ip *old, const Ip *new, bint is_v4) noexcept
     """The difference that one address in place of another makes to a sum."""
     if is_v4:
         return delta32(ip4_word(old), ip4_word(new))
-    return (delta32(<uint32_t>old.high, <uint32_t>new.high) + delta32(<uint32_t>(old.high >> 32), <uint32_t>(new.high >> 32))
-            + delta32(<uint32_t>old.low, <uint32_t>new.low) + delta32(<uint32_t>(old.low >> 32), <uint32_t>(new.low >> 32)))
+    return delta64(old.high, new.high) + delta64(old.low, new.low)
+
+cdef inline uint32_t delta64(uint64_t old, uint64_t new) noexcept nogil:
+    return delta32(<uint32_t>old, <uint32_t>new) + delta32(<uint32_t>(old >> 32), <uint32_t>(new >> 32))
 
 cdef inline void rewrite_address(Packet *packet, NatManip manip, const Ip *ip, uint32_t delta) noexcept nogil:
     """The IP header alone, and what `packet` says of it."""

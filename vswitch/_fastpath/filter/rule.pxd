@@ -1,8 +1,9 @@
 """Rules as the fast path has them: compiled from the tables of iptables, immutable, part of a snapshot.
 
-A rule is two cache lines: the addresses in the first, everything else that most rules ask for in the second. What is left
-is a run of `Match` records; a target with arguments is a `Target` record. Chains are runs of rules, so a walk reads memory
-forwards. Both families share the arrays, but no chain. Ports are kept in host order, addresses as they lie in a packet.
+A rule is two cache lines: the addresses in the first, everything else that most rules ask for in the second. What is
+left is a run of `Match` records; a target with arguments is a `Target` record. Chains are runs of rules, so a walk
+reads memory forwards. Both families share the arrays, but no chain. Ports are kept in host order, addresses as they
+lie in a packet.
 
 Nothing here changes once published, save for the paths (path.pxd) and what lies outside: counters and the meters of
 `limit`, both by the rule's id, which outlives the ruleset.
@@ -113,7 +114,7 @@ cdef enum TargetOp:
 
 cdef enum:
     MATCH_INVERT = 1                    # Match.invert
-    MATCH_LENIENT = 2                   # holds for a packet without a connection: --ctstate in the same match let it through
+    MATCH_LENIENT = 2                   # holds without a connection: --ctstate in the same match let it through
 
     CTSTATE_INVALID = 1                 # MATCH_CTSTATE: the kernel's XT_CONNTRACK_STATE_BIT
     CTSTATE_ESTABLISHED = 2
@@ -164,7 +165,7 @@ cdef struct Match:
     uint16_t set2
     uint32_t value
     uint32_t mask                       # ... or the upper end of a range
-    Ip ip                               # ... or the lower end; MATCH_LIMIT: nanoseconds between two packets, and of burst
+    Ip ip                               # ... or the lower end; of MATCH_LIMIT: nanoseconds a packet, and of burst
     Ip ip_mask                          # ... or the upper end
     uint16_t ports[30]                  # pairs: from, to
     uint32_t pad
@@ -232,7 +233,7 @@ cdef struct RuleCounter:
 cdef struct Ruleset:
     uint64_t generation
     const Chain *chains
-    uint32_t entry[2][5][5]             # [family is IPv6][TABLE_*][HOOK_*]: a chain, NO_CHAIN where there is nothing to do
+    uint32_t entry[2][5][5]             # [family is IPv6][TABLE_*][HOOK_*]: a chain; NO_CHAIN: nothing to do
     const Rule *rules
     const Match *matches
     const Target *targets

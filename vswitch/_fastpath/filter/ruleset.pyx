@@ -1,8 +1,10 @@
 """Lays rules out for the fast path: views (vswitch/filter/view.py) in, arrays out, one pass over them.
 
-A view is trusted to be well-formed, for compile.py makes it; what could send a walk astray is checked all the same: jumps
-lead to chains, in no circle and at most JUMPS deep, and every id has its counters.
+A view is trusted to be well-formed, for compile.py makes it; what could send a walk astray is checked all the same:
+jumps lead to chains, in no circle and at most JUMPS deep, and every id has its counters.
 """
+import os
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -30,8 +32,8 @@ cdef class CompiledRuleset:
     """`ipv4` and `ipv6` are lists of ChainView, `devices` and `addresses` lists of DeviceView (by device index) and
     AddressView; counter ids must lie below `capacity`, `paths` bounds the verdict cache. Raises ValueError."""
 
-    def __init__(self, uint64_t generation, list ipv4, list ipv6, devices=(), addresses=(), uint32_t capacity=0xffffffffu,
-                 uint32_t paths=PATHS):
+    def __init__(self, uint64_t generation, list ipv4, list ipv6, devices=(), addresses=(),
+                 uint32_t capacity=0xffffffffu, uint32_t paths=PATHS):
         cdef size_t n_rules = 0, n_matches = 0, n_targets = 0
         self._blocks = []
         self._set_of = {}
@@ -57,6 +59,7 @@ cdef class CompiledRuleset:
         self.paths.path = <Path *>(<char *>self._arena.body() + PATHS * sizeof(uint32_t))
         self.paths.heads = <uint32_t *>self._arena.body()
         self.paths.limit = limit
+        self.paths.seed = int.from_bytes(os.urandom(8), "little")
         self.paths.used = 1
         self.rules.paths = &self.paths
 
@@ -114,7 +117,7 @@ cdef class CompiledRuleset:
         cdef uint32_t words = self.rules.set_words
         self.rules.sets = bits = <uint64_t *>self._block(len(self._set_of) * words * sizeof(uint64_t))
         for (ports, devices, _), number in self._set_of.items():
-            raw = ports.to_bytes(SET_PORT_WORDS * 8, "little") + devices.to_bytes((words - SET_PORT_WORDS) * 8, "little")
+            raw = (ports | devices << 64 * SET_PORT_WORDS).to_bytes(words * 8, "little")
             memcpy(bits + <size_t>number * words, <const char *>raw, words * 8)
 
     cdef uint32_t _set(self, interfaces) except? 0xffffffff:

@@ -13,3 +13,7 @@ cdef enum:
     TCP_SYN_SENT2 = 9                   # both ends sent a SYN
     TCP_INVALID = 10                    # no state: the packet does not belong here
     TCP_IGNORE = 11                     # no state: let it pass, and see what the other end makes of it
+
+cdef inline bint tcp_closing(int state) noexcept nogil:
+    """One end at least has finished: the connection may make room for others, and its numbers tell little."""
+    return TCP_FIN_WAIT <= state <= TCP_CLOSE

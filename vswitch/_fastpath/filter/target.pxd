@@ -1,11 +1,11 @@
 """Targets that edit: marks, TOS and DSCP, TTL and hop limit, MSS, class. They never end a packet's way.
 
-They work on the packet's header and on what Packet says of it, and keep checksums right: IPv4's incrementally, TCP's too
-unless it is partial, for a partial one (OFFLOAD_CSUM) is only the pseudo-header's. Each can be done again from (target,
-packet, frame, entry) alone, which is how the verdict cache repeats them.
+They work on the packet's header and on what Packet says of it, and keep checksums right: IPv4's incrementally, TCP's
+too unless it is partial, for a partial one (OFFLOAD_CSUM) is only the pseudo-header's. Each can be done again from
+(target, packet, frame, connmark) alone, which is how the verdict cache repeats them.
 
-Thread safety: the packet is the worker's own. A connection's mark is one word, and of two packets at once one wins, as in
-the kernel.
+Thread safety: the packet is the worker's own. A connection's mark is one word, and of two packets at once one wins,
+as in the kernel.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -15,7 +15,6 @@ from ..core.native cimport load16, load16be, store16, store16be
 from ..core.packet cimport PACKET_FRAGMENT, Packet
 from ..core.snapshot cimport OFFLOAD_CSUM
 from ..io.checksum cimport adjust, bswap16, delta16
-from .conntrack cimport CtEntry
 from .rule cimport *
 
 cdef enum:
@@ -28,12 +27,13 @@ cdef enum:
     NO_MTU = 0xffffffff
 
 cdef inline void target_edit(const Target *target, const Ruleset *rules, Packet *packet, Frame *frame,
-                             CtEntry *entry) noexcept nogil:
+                             uint32_t *connmark) noexcept nogil:
+    """connmark: a copy of the connection's mark, which the caller writes back; NULL: there is no connection."""
     if target.op == TARGET_MARK:
         packet.mark = (packet.mark & ~target.mask) ^ target.value
     elif target.op == TARGET_CONNMARK:
-        if entry != NULL:
-            edit_connmark(target, packet, entry)
+        if connmark != NULL:
+            edit_connmark(target, packet, connmark)
     elif target.op == TARGET_TOS:
         edit_tos(packet, <uint8_t>((packet.tos & ~target.mask) ^ target.value))
     elif target.op == TARGET_TTL:
@@ -48,16 +48,14 @@ cdef inline uint32_t shifted(uint32_t mark, int32_t left) noexcept nogil:
         return 0
     return mark << left if left >= 0 else mark >> -left
 
-cdef inline void edit_connmark(const Target *target, Packet *packet, CtEntry *entry) noexcept nogil:
-    cdef uint32_t mark = entry.mark
+cdef inline void edit_connmark(const Target *target, Packet *packet, uint32_t *connmark) noexcept nogil:
+    cdef uint32_t mark = connmark[0]
     if target.mode == CONNMARK_SET:
-        mark = shifted((mark & ~target.mask) ^ target.value, target.shift)
+        connmark[0] = shifted((mark & ~target.mask) ^ target.value, target.shift)
     elif target.mode == CONNMARK_SAVE:
-        mark = (mark & ~target.mask) ^ shifted(packet.mark & target.mask2, target.shift)
+        connmark[0] = (mark & ~target.mask) ^ shifted(packet.mark & target.mask2, target.shift)
     else:
         packet.mark = (packet.mark & ~target.mask2) ^ shifted(mark & target.mask, target.shift)
-    if entry.mark != mark:
-        entry.mark = mark
 
 
 # Header fields
@@ -131,7 +129,9 @@ cdef inline void edit_mss(const Target *target, const Ruleset *rules, Packet *pa
     """Lower a SYN's MSS, never raise it: a host that names a small one relies on it."""
     cdef uint8_t *tcp = packet.l4
     cdef uint32_t at, end, mss = wanted_mss(target, rules, packet)
-    if packet.tuple.proto != PROTO_TCP or packet.flags & PACKET_FRAGMENT or tcp == NULL or packet.l4_length < TCP_HEADER:
+    if packet.tuple.proto != PROTO_TCP or packet.flags & PACKET_FRAGMENT or tcp == NULL:
+        return
+    if packet.l4_length < TCP_HEADER:
         return
     end = (tcp[12] >> 4) * 4
     if not mss or end > packet.l4_length:

@@ -1,9 +1,10 @@
-"""Connection tracking of TCP: what state a segment leads to, whether it belongs to its connection, how long that is kept.
+"""Connection tracking of TCP: what state a segment leads to, whether it belongs to its connection, how long that is
+kept.
 
-The table of transitions is the kernel's (nf_conntrack_proto_tcp.c of Linux 6), and so is what surrounds it: a segment may
-be IGNOREd, that is, passed without being believed, when the two ends may be in agreement and we are not. Their next
-segments tell: a SYN/ACK for an ignored SYN makes us follow, a RST ends the connection, a challenge ACK (RFC 5961) changes
-nothing.
+The table of transitions is the kernel's (nf_conntrack_proto_tcp.c of Linux 6), and so is what surrounds it: a segment
+may be IGNOREd, that is, passed without being believed, when the two ends may be in agreement and we are not. Their
+next segments tell: a SYN/ACK for an ignored SYN makes us follow, a RST ends the connection, a challenge ACK (RFC 5961)
+changes nothing.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -14,12 +15,12 @@ from .conntrack cimport (
     CtWindow,
 )
 from .states cimport (
-    TCP_CLOSE, TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_IGNORE, TCP_INVALID, TCP_LAST_ACK, TCP_NONE, TCP_SYN_RECV, TCP_SYN_SENT,
-    TCP_SYN_SENT2, TCP_TIME_WAIT,
+    TCP_CLOSE, TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_IGNORE, TCP_INVALID, TCP_LAST_ACK, TCP_NONE, TCP_SYN_RECV,
+    TCP_SYN_SENT, TCP_SYN_SENT2, TCP_TIME_WAIT, tcp_closing,
 )
 from .window cimport (
-    WINDOW_BAD, WINDOW_CLOSE_INIT, WINDOW_GOOD, WINDOW_LIBERAL, WINDOW_MAXACK, WINDOW_SACK, WINDOW_SCALE, WINDOW_UNACKED,
-    Segment, before, segment_at, window_check, window_options,
+    WINDOW_BAD, WINDOW_CLOSE_INIT, WINDOW_GOOD, WINDOW_LIBERAL, WINDOW_MAXACK, WINDOW_SACK, WINDOW_SCALE,
+    WINDOW_UNACKED, Segment, before, segment_at, window_check, window_options,
 )
 
 cdef extern from *:
@@ -131,14 +132,20 @@ cdef inline void tcp_ignore(CtEntry *entry, uint64_t direction, const Segment *s
     if entry.state == TCP_SYN_SENT and kind == SEGMENT_ACK and direction == CT_REPLY_DIR:
         entry.last_ack = s.ack          # a challenge, whose RST will have this number
 
-cdef inline bint rst_misses(const CtEntry *entry, uint64_t direction, const Segment *s, uint32_t expected) noexcept nogil:
-    """An established connection's RST must have the very number that is expected, or follow its sender's last segment."""
-    if s.seq == expected or entry.state != TCP_ESTABLISHED or not entry.status & IPS_ASSURED:
+cdef inline bint tcp_is_established(const CtEntry *entry) noexcept nogil:
+    return entry.state == TCP_ESTABLISHED and entry.status & IPS_ASSURED
+
+cdef inline bint rst_misses(const CtEntry *entry, uint64_t direction, const Segment *s,
+                            uint32_t expected) noexcept nogil:
+    """An established connection's RST must have the number that is expected, or follow its sender's last segment."""
+    if s.seq == expected or not tcp_is_established(entry):
         return False
     return not (entry.last_index == SEGMENT_ACK and entry.last_dir == direction and s.seq == entry.last_end)
 
-cdef inline bint rst_answers(const CtEntry *entry, const Segment *s) noexcept nogil:
-    """It refuses a SYN or an ACK that we had let pass: no window tells of those."""
+cdef inline bint rst_answers(const CtEntry *entry, uint64_t direction, const Segment *s) noexcept nogil:
+    """It refuses the other end's SYN or ACK that we had let pass: no window tells of those."""
+    if entry.last_dir == direction:
+        return False
     if s.ack == entry.last_end and ((entry.status & IPS_SEEN_REPLY and entry.last_index == SEGMENT_SYN)
                                     or (not entry.status & IPS_ASSURED and entry.last_index == SEGMENT_ACK)):
         return True
@@ -178,7 +185,7 @@ cdef inline void tcp_misfit(CtEntry *entry, uint64_t direction, int kind, const 
 
 cdef inline int tcp_weigh(CtEntry *entry, uint64_t direction, const Segment *s, int kind, const CtSettings *settings,
                           int *state) noexcept nogil:
-    """Where the segment leads, in *state; TRACK_ACCEPT: if it is in window. TRACK_REOPEN, _INVALID, _IGNORE: no further."""
+    """TRACK_ACCEPT: where the segment leads, if it is in window, is in *state. Any other TRACK_*: no further."""
     cdef int old = entry.state
     cdef int new = tcp_transitions[direction][kind][old]
     if new == TCP_INVALID:
@@ -208,17 +215,23 @@ cdef inline int tcp_weigh(CtEntry *entry, uint64_t direction, const Segment *s, 
     state[0] = new
     return TRACK_ACCEPT
 
-cdef inline int tcp_reset(const CtEntry *entry, uint64_t direction, const Segment *s, const CtSettings *settings, int *state,
-                          bint *settled) noexcept nogil:
+cdef inline int tcp_reset(const CtEntry *entry, uint64_t direction, const Segment *s, const CtSettings *settings,
+                          int *state, bint *settled) noexcept nogil:
     """A RST: old, not quite right (then the state stays), or, *settled, one that no window is asked about."""
     cdef const CtWindow *receiver = &entry.window[1 - direction]
-    if receiver.flags & WINDOW_MAXACK:
+    if tcp_closing(entry.state):
+        settled[0] = True               # the ports may be in use again already
+        return TRACK_ACCEPT
+    # An acknowledgement from before a SYN that we let pass says nothing.
+    if receiver.flags & WINDOW_MAXACK and entry.last_index != SEGMENT_SYN:
+        if s.seq == 0 and not tcp_is_established(entry):
+            return TRACK_ACCEPT
         if before(s.seq, receiver.maxack) and not settings.tcp_ignore_invalid_rst:
             return TRACK_INVALID
         if not rst_misses(entry, direction, s, receiver.maxack):
             return TRACK_ACCEPT
         state[0] = entry.state
-    settled[0] = rst_answers(entry, s)
+    settled[0] = rst_answers(entry, direction, s)
     return TRACK_ACCEPT
 
 cdef inline bint tcp_assures(const CtEntry *entry, int old) noexcept nogil:

@@ -1,27 +1,29 @@
-"""The stage that gives every packet its connection: Packet.ct, the entry, and Packet.ct_info, what iptables calls ctstate.
+"""The stage that gives every packet its connection: Packet.ct, the entry, and Packet.ct_info, what iptables calls
+ctstate.
 
-A packet of a known connection is dealt with here, inline: found by its tuple, judged by its protocol, counted, its time
-renewed, all under one hold of the entry's lock. New connections and ICMP errors are rarer: track.pyx.
+A packet of a known connection is dealt with here, inline: found by its tuple, judged by its protocol, counted, its
+time renewed, all under one hold of the entry's lock. New connections and ICMP errors are rarer: track.pyx.
 
-INVALID and UNTRACKED packets have no entry. A connection that a packet ends (a refused SYN, a SYN that reopens) is made to
-expire at once and not deleted, since that packet, and others of the burst, still need its addresses: the sweep takes it.
+INVALID and UNTRACKED packets have no entry. A connection that a packet ends (a refused SYN, a SYN that reopens) is
+made to expire at once and not deleted, since that packet, and others of the burst, still need its addresses: the sweep
+takes it.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from ..core.ip cimport PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE
+from ..core.ip cimport PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE
 from ..core.native cimport count, relaxed_load64, spin_unlock
 from ..core.packet cimport (
-    CT_ESTABLISHED, CT_INVALID, CT_NEW, CT_RELATED, CT_REPLY, CT_UNTRACKED, NO_ENTRY, PACKET_BAD_CHECKSUM, PACKET_FRAGMENT,
-    PACKET_SHORT, Packet,
+    CT_ESTABLISHED, CT_INVALID, CT_NEW, CT_RELATED, CT_REPLY, CT_UNTRACKED, NO_ENTRY, PACKET_BAD_CHECKSUM,
+    PACKET_FRAGMENT, PACKET_SHORT, Packet,
 )
 from .conntrack cimport (
-    CT_EVENT_UPDATE, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DYING, IPS_EXPECTED, IPS_SEEN_REPLY, Conntrack, CtEntry, CtSettings,
-    ct_find_locked, ct_lock,
+    CT_EVENT_UPDATE, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DYING, IPS_EXPECTED, IPS_SEEN_REPLY, Conntrack, CtEntry,
+    CtSettings, ct_find_locked, ct_lock,
 )
 from .entries cimport ct_event
-from .icmp cimport icmp_is_error, icmpv6_is_error, icmpv6_is_untracked
+from .track_icmp cimport icmp_is_error, icmpv6_is_error, icmpv6_is_untracked
 from .tcp cimport TRACK_ACCEPT, TRACK_INVALID, TRACK_REOPEN, tcp_flags_valid, tcp_packet
-from .udp cimport udp_packet, udplite_packet
+from .udp cimport pair_packet, udp_packet
 
 cdef int ct_new(Conntrack *ct, Packet *packet, uint64_t now_ns, uint32_t now_s) noexcept nogil
 cdef void ct_error(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogil
@@ -48,7 +50,9 @@ cdef inline int ct_judge(CtEntry *entry, uint64_t direction, const Packet *packe
     if proto == PROTO_UDP:
         timeout[0] = udp_packet(entry, settings, now_ns, new)
     elif proto == PROTO_UDPLITE:
-        timeout[0] = udplite_packet(entry, settings)
+        timeout[0] = pair_packet(entry, settings.udp, settings.udp_stream)
+    elif proto == PROTO_GRE:
+        timeout[0] = pair_packet(entry, settings.gre, settings.gre_stream)
     elif proto == PROTO_ICMP:
         timeout[0] = settings.icmp
     else:

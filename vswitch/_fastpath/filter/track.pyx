@@ -1,7 +1,7 @@
 """The rarer half of tracking: packets that begin a connection, and ICMP errors that speak of one. See track.pxd.
 
-An ICMP error quotes the packet that it is about. It is RELATED if that packet's connection is known and the error goes to
-the end that sent it; whatever quotes rubbish is INVALID.
+An ICMP error quotes the packet that it is about. It is RELATED if that packet's connection is known and the error goes
+to the end that sent it; whatever quotes rubbish is INVALID.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -11,11 +11,10 @@ from ..core.ip cimport (
 )
 from ..core.native cimport load16, load16be, prefetch, spin_lock, spin_unlock
 from ..core.packet cimport CT_RELATED, CT_REPLY, NO_ENTRY, Packet, Tuple
-from .conntrack cimport (
-    CT_ORIGINAL, CT_REPLY_DIR, Conntrack, CtEntry, ct_find_locked, ct_first, ct_hash, ct_lock,
-)
-from .entries cimport ct_abandon, ct_join, ct_take
-from .icmp cimport ct_invert, icmp_asks, icmpv6_asks
+from .confirm cimport ct_abandon, ct_join
+from .conntrack cimport CT_ORIGINAL, CT_REPLY_DIR, Conntrack, ct_find_locked, ct_first, ct_hash, ct_lock
+from .entries cimport ct_take
+from .track_icmp cimport ct_invert, icmp_asks, icmpv6_asks
 from .states cimport TCP_INVALID, TCP_NONE, TCP_SYN_SENT
 from .tcp cimport TRACK_INVALID, segment_kind, tcp_transitions
 
@@ -30,7 +29,7 @@ cdef enum:
 # New connections
 
 cdef bint may_begin(const Conntrack *ct, const Packet *packet) noexcept nogil:
-    """Whether a connection may begin with the packet. Asked first, so that rubbish pushes nobody out of a full table."""
+    """Whether a connection may begin with the packet. Asked first: rubbish pushes nobody out of a full table."""
     cdef uint8_t type = <uint8_t>packet.tuple.dport
     cdef int state
     if packet.tuple.proto == PROTO_TCP:

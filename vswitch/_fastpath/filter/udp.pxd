@@ -19,8 +19,9 @@ cdef inline uint32_t udp_packet(CtEntry *entry, const CtSettings *settings, uint
     entry.status |= IPS_ASSURED
     return settings.udp_stream
 
-cdef inline uint32_t udplite_packet(CtEntry *entry, const CtSettings *settings) noexcept nogil:
+cdef inline uint32_t pair_packet(CtEntry *entry, uint32_t timeout, uint32_t stream) noexcept nogil:
+    """UDP-Lite and GRE: a stream as soon as something follows an answer. Holds: the entry's lock."""
     if not entry.status & IPS_SEEN_REPLY:
-        return settings.udp
+        return timeout
     entry.status |= IPS_ASSURED
-    return settings.udp_stream
+    return stream

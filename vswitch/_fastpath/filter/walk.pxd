@@ -1,15 +1,17 @@
 """A walk: one packet through one table at one hook, and what it learns for the verdict cache on the way.
 
-A `Walk` lives on the caller's stack for one half of a packet's way (path.pxd): begun once, then taken through the tables
-in Netfilter's order. It notes the rules that counted, the targets that edited, and which bits beyond the connection's own
-tuple were looked at: any other packet of the connection that agrees in these bits takes the same path.
+A `Walk` lives on the caller's stack for one half of a packet's way (path.pxd): begun once, then taken through the
+tables in Netfilter's order. It notes the rules that counted, the targets that edited, and which bits beyond the
+connection's own tuple were looked at: any other packet of the connection that agrees in these bits takes the same
+path.
 
     walk_begin(&walk, ...)              before the first table
     walk_track(&walk, entry)            as soon as conntrack knows the packet's connection
     walk_table(&walk, TABLE_*, HOOK_*)  -> VERDICT_*; anything but VERDICT_ACCEPT ends the way
-    walk_way(&walk)                     the same for all tables behind conntrack on the walk's way
+    walk_way(&walk)                     the same for all tables behind conntrack on the walk's way, nat apart
+    walk_resume(&walk, table, hook)     ... for those behind one where QUEUE had stopped the packet
 
-These two lie in walk.pyx, once, out of the workers' line: they are as large as they are rare.
+These lie in walk.pyx, once, out of the workers' line: they are as large as they are rare.
 
 Thread safety: a Walk belongs to one worker, as do the counters it charges; meters are shared and swapped atomically.
 """
@@ -86,6 +88,7 @@ cdef struct Walk:
     uint8_t uncacheable
     uint8_t n_counted
     uint8_t n_edits
+    uint32_t connmark                   # as the walk sees it, whatever other workers do meanwhile
     uint64_t key[KEYS]                  # as the packet was when the half began
     uint64_t mask[KEYS]                 # the bits that were looked at
     uint32_t counted[PATH_COUNTERS]     # ids
@@ -94,6 +97,7 @@ cdef struct Walk:
 
 cdef uint8_t walk_table(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil
 cdef uint8_t walk_way(Walk *walk) noexcept nogil
+cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil
 
@@ -136,7 +140,11 @@ cdef inline void walk_begin(Walk *walk, const Ruleset *rules, const RuleState *s
     walk.frame = frame
     walk.now_ns = now_ns
     walk.verdict = VERDICT_ACCEPT
+    walk.table = 0
+    walk.hook = 0
+    walk.arg = 0
     walk.zones = 0
+    walk.zone_reply = 0
     walk.target = NULL
     walk.layer4 = layer4_of(packet)
     walk.hotdrop = False
@@ -151,6 +159,8 @@ cdef inline void walk_key(Walk *walk) noexcept nogil:
     """Note what the packet is like, and that family, flags, state and way are always looked at."""
     walk.key[KEY_PACKET] = key_packet(walk.packet)
     walk.key[KEY_PLACE] = key_place(walk.packet, walk.way)
+    walk.key[KEY_STATUS] = <uint64_t>walk.packet.length << 32
+    walk.key[KEY_MARK] = walk.packet.mark
     walk.key[KEY_LINK] = key_link(walk.frame)
     walk.mask[KEY_PACKET] = 0xff0000 | (0xff & ~(PACKET_BAD_CHECKSUM | PACKET_CHANGED)) << 8 | 0xff
     walk.mask[KEY_PLACE] = 0xffULL << 48
@@ -159,9 +169,13 @@ cdef inline void walk_key(Walk *walk) noexcept nogil:
     walk.mask[KEY_LINK] = 0
 
 cdef inline void walk_track(Walk *walk, CtEntry *entry) noexcept nogil:
-    """The packet's connection and state are known now: PREROUTING and OUTPUT learn of them behind their table raw."""
+    """The packet's connection and state are known now: PREROUTING and OUTPUT learn of them behind their table raw.
+
+    What raw has edited stays in the key as it was."""
     walk.entry = entry
     walk.key[KEY_PACKET] = (walk.key[KEY_PACKET] & ~0xff0000ULL) | <uint64_t>walk.packet.ct_info << 16
+    walk.connmark = 0
     if entry != NULL:
-        walk.key[KEY_STATUS] = key_status(walk.packet, entry)
-        walk.key[KEY_MARK] = key_mark(walk.packet, entry)
+        walk.connmark = entry.mark
+        walk.key[KEY_STATUS] |= entry.status
+        walk.key[KEY_MARK] |= <uint64_t>walk.connmark << 32

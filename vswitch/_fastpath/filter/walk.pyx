@@ -1,9 +1,10 @@
 """One table at one hook: the rules in order, with a bounded stack for the chains that call each other.
 
-See walk.pxd for what a walk is. Compiling has seen to it that chains call each other JUMPS deep at most, and in no circle.
-A chain's end, and RETURN, lead back to the last jump; without one they lead to the policy. GOTO leaves no way back.
+See walk.pxd for what a walk is. Compiling has seen to it that chains call each other JUMPS deep at most, and in no
+circle. A chain's end, and RETURN, lead back to the last jump; without one they lead to the policy. GOTO leaves no way
+back.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.frame cimport Frame
 from ..core.ip cimport Ip
@@ -28,7 +29,8 @@ cdef inline bint addresses_miss(const Packet *packet, const Rule *rule) noexcept
                          | ((packet.src.low & rule.src_mask.low) ^ rule.src.low))
     cdef uint64_t dst = (((packet.dst.high & rule.dst_mask.high) ^ rule.dst.high)
                          | ((packet.dst.low & rule.dst_mask.low) ^ rule.dst.low))
-    return (<uint32_t>(src != 0) ^ (rule.flags & RULE_NOT_SRC)) | (<uint32_t>(dst != 0) ^ (rule.flags & RULE_NOT_DST) >> 1)
+    return ((<uint32_t>(src != 0) ^ (rule.flags & RULE_NOT_SRC))
+            | (<uint32_t>(dst != 0) ^ (rule.flags & RULE_NOT_DST) >> 1))
 
 cdef inline bint ports_hold(Walk *walk, const Rule *rule) noexcept nogil:
     cdef uint16_t sport = bswap16(walk.packet.sport), dport = bswap16(walk.packet.dport)
@@ -77,13 +79,17 @@ cdef void edit(Walk *walk, uint32_t index) noexcept nogil:
     """Edit, and note it. A mark that is moved makes what is later read of it depend on where it came from."""
     cdef const Target *target = &walk.rules.targets[index]
     if target.op == TARGET_CONNMARK:
+        if walk.entry == NULL:
+            return                      # nor may a path do it, which has a connection
         if target.mode == CONNMARK_RESTORE:
             walk.mask[KEY_MARK] |= <uint64_t>target.mask << 32
         elif target.mode == CONNMARK_SAVE:
             walk.mask[KEY_MARK] |= target.mask2
         elif target.shift:
             walk.mask[KEY_MARK] |= 0xffffffff00000000ULL
-    target_edit(target, walk.rules, walk.packet, walk.frame, walk.entry)
+    target_edit(target, walk.rules, walk.packet, walk.frame, &walk.connmark if walk.entry != NULL else NULL)
+    if target.op == TARGET_CONNMARK and target.mode != CONNMARK_RESTORE:
+        walk.entry.mark = walk.connmark
     if walk.n_edits == PATH_EDITS:
         walk.uncacheable = True
         return
@@ -189,18 +195,41 @@ cdef uint8_t policy(Walk *walk, const Chain *base) noexcept nogil:
     charge_rule(walk, base.policy_counter)
     return end(walk, VERDICT_DROP if base.policy == TARGET_DROP else VERDICT_ACCEPT, 0, NULL)
 
+cdef int32_t way_stop(uint8_t way, uint32_t n) noexcept nogil:
+    """The n-th table on a way behind conntrack, nat apart, in their order: table | hook << 4; -1: there is none."""
+    cdef int32_t hook = HOOK_FORWARD if way == WAY_FORWARD else HOOK_INPUT if way == WAY_INPUT else HOOK_OUTPUT
+    if way == WAY_PREROUTING:
+        return TABLE_MANGLE | HOOK_PREROUTING << 4 if n == 0 else -1
+    if n == 3:
+        return TABLE_MANGLE | HOOK_POSTROUTING << 4 if way != WAY_INPUT else -1
+    return -1 if n > 3 else (TABLE_MANGLE if n == 0 else TABLE_FILTER if n == 1 else TABLE_SECURITY) | hook << 4
+
+cdef uint8_t walk_from(Walk *walk, uint32_t n) noexcept nogil:
+    """The first verdict that is not ACCEPT ends it."""
+    cdef int32_t stop = way_stop(walk.way, n)
+    while stop >= 0:
+        if walk_table(walk, stop & 15, stop >> 4):
+            return walk.verdict
+        n += 1
+        stop = way_stop(walk.way, n)
+    return VERDICT_ACCEPT
+
 cdef uint8_t walk_way(Walk *walk) noexcept nogil:
-    """The tables behind conntrack, nat apart, in Netfilter's order; the first verdict that is not ACCEPT ends it."""
-    if walk.way == WAY_PREROUTING:
-        return walk_table(walk, TABLE_MANGLE, HOOK_PREROUTING)
-    cdef uint32_t hook = HOOK_FORWARD if walk.way == WAY_FORWARD else HOOK_INPUT if walk.way == WAY_INPUT else HOOK_OUTPUT
-    if walk_table(walk, TABLE_MANGLE, hook) or walk_table(walk, TABLE_FILTER, hook) or walk_table(walk, TABLE_SECURITY, hook):
-        return walk.verdict
-    return VERDICT_ACCEPT if walk.way == WAY_INPUT else walk_table(walk, TABLE_MANGLE, HOOK_POSTROUTING)
+    return walk_from(walk, 0)
+
+cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil:
+    """A packet that comes back from a queue goes on behind the table that sent it there. Half a walk is no path."""
+    cdef uint32_t n = 0
+    walk.uncacheable = True
+    while way_stop(walk.way, n) >= 0 and way_stop(walk.way, n) != <int32_t>(table | hook << 4):
+        n += 1
+    return walk_from(walk, n + 1)
 
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil:
     """The edits of a path once more, for another packet."""
-    cdef uint32_t i
+    cdef uint32_t i, before = entry.mark, mark = before
     for i in range(n):
-        target_edit(&rules.targets[edits[i]], rules, packet, frame, entry)
+        target_edit(&rules.targets[edits[i]], rules, packet, frame, &mark)
+    if mark != before:
+        entry.mark = mark

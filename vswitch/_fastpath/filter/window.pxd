@@ -1,4 +1,5 @@
-"""Whether a TCP segment lies within what its sender may send and acknowledge (van Rooij, "Real stateful TCP packet filtering").
+"""Whether a TCP segment lies within what its sender may send and acknowledge (van Rooij, "Real stateful TCP packet
+filtering").
 
 For each direction an entry keeps the highest sequence number sent (`end`), the highest that the other end allows
 (`maxend`), the largest window it announced (`maxwin`) and the highest acknowledgement (`maxack`). A segment is good if
@@ -111,7 +112,8 @@ cdef inline uint32_t highest_sack(const Segment *s) noexcept nogil:
         at = option_next(at + at[1], end)
     return sack
 
-cdef inline void window_begin(CtWindow *sender, CtWindow *receiver, const Segment *s, uint64_t direction) noexcept nogil:
+cdef inline void window_begin(CtWindow *sender, CtWindow *receiver, const Segment *s,
+                              uint64_t direction) noexcept nogil:
     """The sender's SYN: all begins with it."""
     sender.end = s.end
     sender.maxend = s.end
@@ -152,7 +154,7 @@ cdef inline bint ack_lags(const CtWindow *sender, const CtWindow *receiver, uint
     return not after(sack, receiver.end - max(sender.maxwin, <uint32_t>ACK_SLACK) - 1)
 
 cdef inline int window_beyond(CtWindow *sender, const CtWindow *receiver, uint32_t end, uint32_t sack) noexcept nogil:
-    """The segment starts after all that its receiver allows. A little is let pass, lest its acknowledgement be INVALID."""
+    """The segment starts after all that its receiver allows. A little may pass, lest its acknowledgement be INVALID."""
     if (receiver.maxwin and after(end, sender.end - receiver.maxwin - 1) and not ack_lags(sender, receiver, sack)
             and end - sender.maxend + 1 <= receiver.maxwin and before(sack, receiver.end + 1)):
         sender.end = end

@@ -17,6 +17,7 @@ cdef inline int receive(Context *ctx, Burst *burst, const Port *port) noexcept n
     burst.n = 0
     burst.bytes = 0
     burst.entry = ENTRY_RECEIVE
+    ctx.resume = 0
     memory_allow(ctx.scratch, SCRATCH)
     if port.kind == PORT_TAP:
         error = receive_tap(ctx, burst, port)

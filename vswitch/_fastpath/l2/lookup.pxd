@@ -7,7 +7,7 @@ address that has just moved follows it within the same burst.
 from libc.stdint cimport uint32_t, uint64_t
 
 from ..core.context cimport Context
-from ..core.frame cimport FRAME_FLOOD, Burst, Frame
+from ..core.frame cimport FRAME_FLOOD, FRAME_ROUTED, FRAME_TO_US, Burst, Frame
 from ..core.native cimport prefetch
 from ..core.snapshot cimport Port
 from ..core.wire cimport mac_is_group
@@ -21,13 +21,14 @@ cdef inline void lookup(Context *ctx, Burst *burst) noexcept nogil:
         return
     for i in range(burst.n):
         frame = &burst.frames[i]
-        if not frame.verdict:
+        if not frame.verdict and not frame.flags & FRAME_ROUTED:
             hash_and_prefetch(port.bridge.fdb, frame)
     for i in range(burst.n):
         frame = &burst.frames[i]
-        if not frame.verdict:
+        if not frame.verdict and not frame.flags & FRAME_ROUTED:
             fdb_learn(port.bridge.fdb, frame.src_key, frame.src_hash, port.id, port.mac_limit, ctx.now_s)
-            decide(ctx, port, frame)
+            if not frame.flags & FRAME_TO_US:
+                decide(ctx, port, frame)
 
 cdef inline void hash_and_prefetch(const Fdb *fdb, Frame *frame) noexcept nogil:
     frame.src_key = fdb_key(frame.src, frame.vid)

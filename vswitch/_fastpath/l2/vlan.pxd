@@ -9,14 +9,14 @@
 Priority bits are kept from a tag to the next. VLAN 0 is everything outside VLANs.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.string cimport memmove
 
 from ..core.context cimport Context, drop
-from ..core.frame cimport FRAME_HAS_TAG, FRAME_TAGGED, VNET_LEN, Burst, Frame
+from ..core.frame cimport FRAME_HAS_TAG, FRAME_TAGGED, Burst, Frame
+from ..core.packet cimport NO_DEVICE
 from ..core.snapshot cimport VLAN_ACCESS, VLAN_ALL, VLAN_TRUNK, Port
 from ..core.verdict cimport *
-from ..core.wire cimport ETH_MACS, VID_RESERVED, VLAN_HLEN
-from ..io.vnet cimport VnetHdr, vnet_shift
+from ..core.wire cimport VID_RESERVED
+from .tag cimport strip_tag
 
 cdef inline void ingress(Context *ctx, Burst *burst) noexcept nogil:
     cdef uint32_t i
@@ -33,7 +33,7 @@ cdef inline void ingress(Context *ctx, Burst *burst) noexcept nogil:
 cdef inline uint8_t classify(const Port *port, Frame *frame) noexcept nogil:
     """Set the frame's VLAN by its tag and the port's mode."""
     if port.bridge == NULL:
-        return NO_BRIDGE
+        return NO_BRIDGE if port.device == NO_DEVICE else TAG_NOT_ALLOWED if frame.vid else PENDING
     if frame.vid == VID_RESERVED:
         return VLAN_RESERVED
     if port.vlan_mode == VLAN_ALL:
@@ -42,21 +42,12 @@ cdef inline uint8_t classify(const Port *port, Frame *frame) noexcept nogil:
         if not port.pvid:
             return UNTAGGED_NOT_ALLOWED
         if frame.flags & FRAME_TAGGED:
-            strip_priority_tag(frame)
+            strip_tag(frame)            # it carries a priority and no VLAN
         frame.vid = port.pvid
         return PENDING
     if port.vlan_mode == VLAN_ACCESS or not in_trunk(port, frame.vid):
         return TAG_NOT_ALLOWED
     return PENDING
-
-cdef inline void strip_priority_tag(Frame *frame) noexcept nogil:
-    """Take the tag out in place: nobody shares the frame yet. Its priority lives on in the frame's metadata."""
-    memmove(frame.data - VNET_LEN + VLAN_HLEN, frame.data - VNET_LEN, VNET_LEN + ETH_MACS)
-    frame.data += VLAN_HLEN
-    frame.len -= VLAN_HLEN
-    frame.flags &= ~FRAME_TAGGED
-    if frame.needs:
-        vnet_shift(<VnetHdr *>(frame.data - VNET_LEN), -VLAN_HLEN)
 
 cdef inline bint in_trunk(const Port *port, uint32_t vid) noexcept nogil:
     return (port.vlans[vid >> 6] >> (vid & 63)) & 1

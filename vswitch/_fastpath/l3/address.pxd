@@ -1,9 +1,9 @@
 """Whose an address is: a device's own, of its networks, to all of them, or nobody's at all.
 
-An IPv6 device also owns a link-local address, fe80:: with its MAC as EUI-64 (RFC 4291, appendix A), which no list holds.
-Pure functions; a device has few addresses, so they are looked at one by one.
+An IPv6 device also owns a link-local address, fe80:: with its MAC as EUI-64 (RFC 4291, appendix A), which no list
+holds. Pure functions; a device has few addresses, so they are looked at one by one.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from ..core.ip cimport Ip, ip4_word, ip_equal, ip_is_multicast, ip_is_v4, ip_within
 from ..core.snapshot cimport Address, Device
@@ -102,8 +102,10 @@ cdef inline bint device_joined(const Device *device, const Ip *group) noexcept n
     return False
 
 cdef inline bint martian_source(const Device *device, const Ip *ip) noexcept nogil:
-    """Whether no packet from this device may have that source (RFC 1812, 5.3.7). "No address" (0.0.0.0, ::) counts: what
-    may have it, DHCP and duplicate address detection, is never routed. Addresses of our own too: it is we who have them."""
+    """Whether no packet from this device may have that source (RFC 1812, 5.3.7).
+
+    "No address" (0.0.0.0, ::) is one: what may have it, DHCP and duplicate address detection, is never routed. Our own
+    addresses are: it is we who have them."""
     if ip_is_multicast(ip) or ip_is_loopback(ip):
         return True
     if ip_is_v4(ip):

@@ -21,7 +21,7 @@ from .limit cimport icmp_allowed
 from .nd cimport ND_ADVERT, ND_SOLICIT, nd_hear, nd_solicit
 from .reassemble cimport expire_fragments
 from .resolve cimport *
-from .rewrite cimport set_destination, set_macs
+from .hop cimport set_destination, set_macs
 
 cdef enum:
     ETH_P_IP = 0x0800
@@ -107,7 +107,8 @@ cdef void complain_too_big(Context *ctx, const Frame *frame, const Packet *packe
 cdef uint8_t hear_arp(Context *ctx, Frame *frame, const Packet *packet) noexcept nogil:
     cdef uint32_t waiting = 0
     cdef const Device *device = in_device(ctx, packet)
-    return heard(ctx, frame, device, arp_hear(device, ctx.neighbours, frame, ctx.now_s, &waiting), waiting)
+    cdef Heard what = arp_hear(device, ctx.neighbours, frame, ctx.now_s, &waiting)
+    return heard(ctx, frame, device, what, waiting)
 
 cdef uint8_t heard(Context *ctx, Frame *frame, const Device *device, Heard what, uint32_t waiting) noexcept nogil:
     """What becomes of a message about neighbours, and of the frames that waited for it."""

@@ -1,8 +1,8 @@
 """ARP (RFC 826, RFC 5227) on a device: answer for its IPv4 addresses, note who speaks to us, ask for others.
 
-A frame comes with its tag taken off, its ARP packet at data + 14. A request for an address of ours is turned into the answer
-where it lies; that makes it 60 bytes long, for which every frame has room behind it (FRAME_TAIL). What does not concern the
-device is left to be bridged. Nothing is answered for others (no proxy).
+A frame comes with its tag taken off, its ARP packet at data + 14. A request for an address of ours is turned into
+the answer where it lies; that makes it 60 bytes long, for which every frame has room behind it (FRAME_TAIL). What
+does not concern the device is left to be bridged. Nothing is answered for others (no proxy).
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -15,7 +15,7 @@ from ..core.wire cimport ETH_HLEN, mac_at, mac_is_group
 from .address cimport device_on_link, device_owns, ip_is_loopback
 from .neighbour cimport Neighbours
 from .resolve cimport *
-from .rewrite cimport set_macs
+from .hop cimport set_macs
 
 cdef enum:
     ETH_P_ARP = 0x0806
@@ -95,8 +95,9 @@ cdef inline void arp_answer(const Device *device, Frame *frame, uint64_t asker_m
 
 cdef inline uint32_t arp_request(uint8_t *out, const Device *device, const Ip *source, const Ip *target,
                                  uint64_t mac) noexcept nogil:
-    """Ask for `target`: its last known `mac`, or all where that is 0. A frame of 60 bytes. `source` for `target` announces
-    an address of ours (gratuitous ARP)."""
+    """Ask for `target`: its last known `mac`, or all where that is 0. A frame of 60 bytes.
+
+    `source` for `target` announces an address of ours (gratuitous ARP)."""
     return arp_write(out, device.mac, ARP_REQUEST, source, target, 0, mac if mac else 0xffffffffffffULL)
 
 cdef inline uint32_t arp_write(uint8_t *out, uint64_t own_mac, uint16_t operation, const Ip *sender, const Ip *target,

@@ -16,13 +16,13 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.context cimport Context, drop
 from ..core.frame cimport (
-    FRAME_IP, FRAME_TAGGED, FRAME_TO_US, VNET_LEN, Burst, Frame,
+    ENTRY_OUTPUT, ENTRY_RECEIVE, FRAME_IP, FRAME_TAGGED, FRAME_TO_US, VNET_LEN, Burst, Frame,
 )
 from ..core.ip cimport *
 from ..core.native cimport load16, load16be, load32be, load64
 from ..core.packet cimport *
 from ..core.snapshot cimport (
-    DEVICE_DHCP, DEVICE_NETWORK, DEVICE_RA, DEVICE_UPLINK, OFFLOAD_CSUM, PORT_IP, Device, Port,
+    DEVICE_DHCP, DEVICE_NAME, DEVICE_NETWORK, DEVICE_RA, DEVICE_UPLINK, OFFLOAD_CSUM, Device, Port,
 )
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
@@ -47,12 +47,15 @@ cdef inline void dissect(Context *ctx, Burst *burst) noexcept nogil:
     cdef uint32_t i
     cdef uint8_t verdict
     cdef Frame *frame
-    if not burst.port.flags & PORT_IP:
-        return
+    if burst.entry >= ENTRY_OUTPUT:
+        return                          # enter.pxd has done it
     for i in range(burst.n):
         frame = &burst.frames[i]
         if frame.verdict:
             continue
+        if burst.entry == ENTRY_RECEIVE:
+            burst.packets[i].mark = 0
+            burst.packets[i].largest = 0
         verdict = dissect_frame(ctx, burst.port, frame, &burst.packets[i])
         if verdict:
             drop(ctx, frame, verdict)
@@ -68,6 +71,9 @@ cdef inline uint8_t dissect_frame(Context *ctx, const Port *port, Frame *frame, 
     cdef uint16_t id = device_of(port, frame.vid), ethertype
     cdef uint32_t l3_off = ETH_HLEN + (VLAN_HLEN if frame.flags & FRAME_TAGGED else 0)
     packet.family = 0
+    packet.in_dev = id
+    packet.in_port = port.id
+    packet.ct = NO_ENTRY
     if id == NO_DEVICE:
         return PENDING
     device = &ctx.snapshot.devices[id]
@@ -114,6 +120,9 @@ cdef inline uint8_t dissect_ip(const Device *device, const Port *port, Frame *fr
             return verdict
         packet.family = 0               # bridged as it is
         return PENDING
+    if device.kind == DEVICE_NAME:
+        packet.zone += frame.vid        # each VLAN is a zone of its own
+        packet.tuple.zone = packet.zone
     claim_service(device, frame, packet)
     if not (frame.flags & FRAME_TO_US or device.hooks):
         packet.family = 0
@@ -123,6 +132,7 @@ cdef inline uint8_t dissect_ip(const Device *device, const Port *port, Frame *fr
     return PENDING
 
 cdef inline void start(Packet *packet, uint8_t *l3, uint16_t port, const Device *device) noexcept nogil:
+    """All but mark and `largest`, which a packet that comes back brings along."""
     packet.l3 = l3
     packet.l4 = NULL
     packet.l4_length = 0
@@ -135,7 +145,6 @@ cdef inline void start(Packet *packet, uint8_t *l3, uint16_t port, const Device 
     packet.out_dev = NO_DEVICE
     packet.zone = device.zone
     packet.ct = NO_ENTRY
-    packet.mark = 0
     packet.class_id = 0
     packet.sport = 0
     packet.dport = 0
@@ -213,7 +222,8 @@ cdef inline uint8_t ipv6(Packet *packet, const uint8_t *end) noexcept nogil:
     packet.ttl = ip[7]
     packet.src = ip6_at(ip + 8)
     packet.dst = ip6_at(ip + 24)
-    if packet.src.high & 0xff == 0xff:
+    # Mapped IPv4 addresses have no business on a wire, and would be taken for IPv4's (core/ip.pxd).
+    if (packet.src.high & 0xff) == 0xff or ip_is_v4(&packet.src) or ip_is_v4(&packet.dst):
         return IP_SOURCE
     extensions(packet, ip[6], ip + IPV6_HLEN, ip + total)
     return PENDING
@@ -277,6 +287,10 @@ cdef inline void transport(Packet *packet) noexcept nogil:
         packet.sport = load16(l4 + 4)
         packet.dport = load16(l4)       # type, code
         return
+    elif proto == PROTO_UDPLITE or proto == PROTO_SCTP:
+        if packet.l4_length < (8 if proto == PROTO_UDPLITE else 12):
+            packet.flags |= PACKET_SHORT
+            return
     else:
         return
     packet.sport = load16(l4)

@@ -1,20 +1,20 @@
 """Echo requests turned around where they lie, and TCP segments refused by a reset: the answers that need no thought.
 
-The MAC addresses are the caller's business, as are fragments: an echo request is answered whole.
+The MAC addresses are the caller's business. IPv4's options become NOPs, IPv6's extension headers stay as they came.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.ip cimport (
     IPV4_HLEN, IPV6_HLEN, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Ip, ip_store,
 )
-from ..core.native cimport load16, load32, load32be, store16, store16be, store32, store32be
+from ..core.native cimport load16, load32, load32be, store16, store32, store32be
 from ..core.packet cimport PACKET_FRAGMENT, PACKET_MORE, Packet
 from ..io.checksum cimport (
     adjust, adjust_partial, delta16, fold, sum_finish, sum_length, sum_pseudo4, sum_pseudo6, sum_words,
 )
 from .icmp cimport ICMP6_ECHO, ICMP6_ECHO_REPLY, ICMP_ECHO, ICMP_ECHO_REPLY, ip4_header, ip6_header
 from .nd cimport icmp6_sum_right
-from .rewrite cimport DEFAULT_TTL
+from .hop cimport DEFAULT_TTL
 
 cdef enum:
     IP_NOP = 1                          # the option that says nothing
@@ -46,12 +46,12 @@ cdef inline bint echo4_turn(Packet *packet, const Ip *source, bint partial) noex
     cdef uint8_t *ip = packet.l3
     cdef uint8_t *icmp = packet.l4
     cdef uint32_t header = <uint32_t>(icmp - ip), i
-    cdef uint16_t old = load16(icmp)
     if not partial and fold(sum_words(icmp, packet.l4_length)) != 0xffff:
         return False
     icmp[0] = ICMP_ECHO_REPLY
     if not partial:                     # a partial one is summed up later: ICMP has no pseudo-header
-        store16(icmp + 2, adjust(load16(icmp + 2), delta16(old, load16(icmp))))
+        store16(icmp + 2, 0)            # summed anew: of all zeros, an incremental update would make the wrong zero
+        store16(icmp + 2, sum_finish(sum_words(icmp, packet.l4_length)))
     echo_turned(packet, source)
     ip[8] = DEFAULT_TTL
     ip_store(ip + 12, &packet.src, True)
@@ -83,18 +83,19 @@ cdef inline bint echo6_turn(Packet *packet, const Ip *source, bint partial) noex
 
 
 cdef inline bint tcp_sum_right(const Packet *packet) noexcept nogil:
-    cdef uint64_t pseudo = sum_pseudo6(packet.l3, PROTO_TCP) if packet.family == 6 else sum_pseudo4(packet.l3, PROTO_TCP)
-    return fold(pseudo + sum_length(packet.l4_length) + sum_words(packet.l4, packet.l4_length)) == 0xffff
+    cdef uint64_t total = sum_length(packet.l4_length) + sum_words(packet.l4, packet.l4_length)
+    total += sum_pseudo6(packet.l3, PROTO_TCP) if packet.family == 6 else sum_pseudo4(packet.l3, PROTO_TCP)
+    return fold(total) == 0xffff
 
 cdef inline bint tcp_resettable(const Packet *packet, bint partial) noexcept nogil:
-    """Whether a reset may answer the packet: a whole TCP segment, no reset itself, its checksum right where it is complete."""
+    """Whether a reset may answer the packet: a whole TCP segment, no reset itself, its checksum right."""
     if packet.tuple.proto != PROTO_TCP or packet.l4 == NULL or packet.l4_length < TCP_HLEN \
             or packet.flags & (PACKET_FRAGMENT | PACKET_MORE) or packet.l4[13] & TCP_RST:
         return False
     return partial or tcp_sum_right(packet)
 
 cdef inline uint32_t tcp_reset(uint8_t *out, const Packet *packet) noexcept nogil:
-    """The reset that refuses the segment (RFC 9293, 3.10.7.1), as an IP packet; returns its length, of at most 60 bytes."""
+    """The reset that refuses the segment (RFC 9293, 3.10.7.1), as an IP packet; returns its length, at most 60."""
     cdef const uint8_t *tcp = packet.l4
     cdef uint8_t *reset
     if packet.family == 6:
@@ -110,8 +111,9 @@ cdef inline uint32_t tcp_reset(uint8_t *out, const Packet *packet) noexcept nogi
     return IPV4_HLEN + TCP_HLEN
 
 cdef inline void reset_write(uint8_t *reset, const Packet *packet) noexcept nogil:
-    """The TCP header, its checksum 0. A segment that acknowledges names the number to use; else ours is 0 and acknowledges
-    all that the segment took up."""
+    """The TCP header, its checksum 0.
+
+    One that acknowledges names the number to use; else ours is 0 and acknowledges all that the segment took up."""
     cdef const uint8_t *tcp = packet.l4
     cdef uint32_t header = (tcp[12] >> 4) * 4
     cdef uint32_t payload = packet.l4_length - header if header <= packet.l4_length else 0

@@ -1,21 +1,21 @@
 """ICMP and ICMPv6 errors about a packet (RFC 792, 1812, 4443), built as an IP packet in a buffer of the caller's.
 
-An error quotes the packet as it lies: up to 576 bytes in all for IPv4, 1,280 for IPv6. Of a super-frame, or one with a partial
-checksum, that is a prefix like any other, as in the kernel. `icmp_answerable` says about which packets none may be sent, and
-`limit.pxd` how often one may; neither is asked here.
+An error quotes the packet as it lies: up to 576 bytes in all for IPv4, 1,280 for IPv6. Of a super-frame, or one with
+a partial checksum, that is a prefix like any other, as in the kernel. `icmp_answerable` says about which packets
+none may be sent, and `limit.pxd` how often one may; neither is asked here.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from ..core.ip cimport (
-    IPV4_HLEN, IPV6_HLEN, PROTO_ICMP, PROTO_ICMPV6, Ip, ip4_word, ip_is_multicast, ip_is_v4, ip_is_zero, ip_store,
+    IPV4_HLEN, IPV6_HLEN, PROTO_ICMP, PROTO_ICMPV6, Ip, ip4_word, ip_is_multicast, ip_is_zero, ip_store,
 )
 from ..core.native cimport load16, store16, store16be, store32be
 from ..core.packet cimport PACKET_FRAGMENT, Packet
 from ..core.snapshot cimport Device
 from ..io.checksum cimport sum_finish, sum_length, sum_pseudo6, sum_words
 from .address cimport device_broadcast, ip_is_loopback
-from .rewrite cimport DEFAULT_TTL
+from .hop cimport DEFAULT_TTL
 
 cdef enum:
     ICMP_HLEN = 8
@@ -70,8 +70,9 @@ cdef inline bint icmp_is_error(const Packet *packet) noexcept nogil:
     return False
 
 cdef inline bint icmp_to_many(const Packet *packet, const Device *device, uint8_t kind, uint8_t code) noexcept nogil:
-    """Whether the packet went to many, so that all of them might answer. IPv6 answers even so to what is too big, and to an
-    option that asks for it (RFC 4443, 2.4 e.3)."""
+    """Whether the packet went to many, so that all of them might answer.
+
+    IPv6 answers even so to what is too big, and to an option that asks for it (RFC 4443, 2.4 e.3)."""
     if packet.family == 6:
         return ip_is_multicast(&packet.dst) and kind != ICMP6_TOO_BIG \
             and not (kind == ICMP6_PARAMETER and code == ICMP6_UNKNOWN_OPTION)
@@ -79,8 +80,9 @@ cdef inline bint icmp_to_many(const Packet *packet, const Device *device, uint8_
         or (device != NULL and device_broadcast(device, &packet.dst))
 
 cdef inline bint icmp_answerable(const Packet *packet, const Device *device, uint8_t kind, uint8_t code) noexcept nogil:
-    """Whether an error of that type may be sent about the packet (RFC 1122 3.2.2, RFC 4443 2.4 e). `device`: where it came
-    in, may be NULL. A frame to a group MAC is the caller's to see."""
+    """Whether an error of that type may be sent about the packet (RFC 1122 3.2.2, RFC 4443 2.4 e).
+
+    `device`: where it came in; may be NULL. A frame to a group MAC is the caller's to see."""
     if packet.family == 0 or packet.flags & PACKET_FRAGMENT or icmp_is_error(packet):
         return False
     if ip_is_zero(&packet.src) or ip_is_multicast(&packet.src) or ip_is_loopback(&packet.src):
@@ -98,7 +100,7 @@ cdef inline bint icmp_is_limited(uint8_t family, uint8_t kind, uint8_t code) noe
 
 cdef inline uint32_t icmp_error(uint8_t *out, const Packet *packet, uint8_t kind, uint8_t code, uint32_t info,
                                 const Ip *source) noexcept nogil:
-    """The error as an IP packet from `source` to the packet's source; returns its length, of at most ICMP6_ERROR_MAX bytes.
+    """The error as an IP packet from `source` to the packet's source; returns its length, at most ICMP6_ERROR_MAX.
 
     `info` is the header's second word: the MTU, or the pointer (IPv4's is its first byte: pointer << 24)."""
     if packet.family == 6:
@@ -121,7 +123,8 @@ cdef inline uint32_t icmp4_error(uint8_t *out, const Packet *packet, uint8_t kin
     cdef uint16_t id = load16(packet.l3 + 4)
     icmp_write(icmp, packet, kind, code, info, quoted)
     store16(icmp + 2, sum_finish(sum_words(icmp, ICMP_HLEN + quoted)))
-    ip4_header(out, IPV4_HLEN + ICMP_HLEN + quoted, PRECEDENCE | (packet.tos & TOS_BITS), PROTO_ICMP, source, &packet.src)
+    ip4_header(out, IPV4_HLEN + ICMP_HLEN + quoted, PRECEDENCE | (packet.tos & TOS_BITS), PROTO_ICMP, source,
+               &packet.src)
     store16(out + 4, id)                # it may be fragmented on its way, so it needs some identification
     store16(out + 10, 0)
     store16(out + 10, sum_finish(sum_words(out, IPV4_HLEN)))

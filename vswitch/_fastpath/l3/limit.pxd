@@ -1,11 +1,12 @@
-"""How many ICMP errors may leave: a token bucket a device, and one for each host they go to (the kernel's icmp_msgs_per_sec
-and icmp_ratelimit). Path MTU discovery is not limited, as in the kernel: what it says is said once a path.
+"""How many ICMP errors may leave: a token bucket a device, and one for each host they go to (the kernel's
+icmp_msgs_per_sec and icmp_ratelimit). Path MTU discovery is not limited, as in the kernel: what it says is said once
+a path.
 
-A bucket is one word, the time when its next message would be due at the sustained rate (GCRA): it may be that far in the
-future as the burst allows. Hosts share a table of fixed size by keyed hash; two that meet there share a bucket, which errs on
-the side of silence. Any worker may take from any bucket: a compare-and-swap.
+A bucket is one word, the time when its next message would be due at the sustained rate (GCRA): it may be that far in
+the future as the burst allows. Hosts share a table of fixed size by keyed hash; two that meet there share a bucket,
+which errs on the side of silence. Any worker may take from any bucket: a compare-and-swap.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 
 from ..core.arena cimport Arena
 from ..core.ip cimport Ip
@@ -38,8 +39,9 @@ cdef inline bint token_take(uint64_t *due_ns, uint64_t interval_ns, uint64_t bur
 cdef inline bint icmp_allowed(IcmpLimits *limits, uint16_t device, const Ip *host, uint64_t now_ns) noexcept nogil:
     """Whether an ICMP error may be sent out of the device to the host now."""
     cdef uint64_t bucket = mix64(host.high ^ limits.seed[0], host.low ^ limits.seed[1]) & (LIMIT_HOSTS - 1)
+    cdef uint64_t *shared = &limits.device_due_ns[device & (LIMIT_DEVICES - 1)]
     if token_take(&limits.host_due_ns[bucket], limits.host_interval_ns, limits.host_burst, now_ns) \
-            and token_take(&limits.device_due_ns[device & (LIMIT_DEVICES - 1)], limits.interval_ns, limits.burst, now_ns):
+            and token_take(shared, limits.interval_ns, limits.burst, now_ns):
         atomic_add64(&limits.allowed, 1)
         return True
     atomic_add64(&limits.refused, 1)

@@ -18,8 +18,9 @@ cdef class IcmpLimiter:
         memcpy(self.limits.seed, <const char *>seed, 16)
         self.set_limits()
 
-    def set_limits(self, uint64_t messages_per_s=1000, uint64_t burst=50, uint64_t ratelimit_ms=1000, uint64_t host_burst=6):
-        """A device's messages a second and their burst; the time between two to one host, and how many may come at once."""
+    def set_limits(self, uint64_t messages_per_s=1000, uint64_t burst=50, uint64_t ratelimit_ms=1000,
+                   uint64_t host_burst=6):
+        """A device's messages a second and their burst; the time between two to one host, and how many at once."""
         if not messages_per_s or not burst or not host_burst:
             raise ValueError("rates and bursts are at least 1")
         self.limits.interval_ns = 1000000000 // messages_per_s

@@ -1,10 +1,11 @@
 """Neighbour discovery (RFC 4861) on a device: the part of ARP for IPv6, link-local addresses included.
 
-A solicitation for an address of ours is turned into the advertisement where it lies, 86 bytes long; it may be 8 bytes shorter
-than that, for which every frame has room behind it (FRAME_TAIL). What fails the checks of RFC 4861 7.1 is malformed, as is a
-packet that hides the message behind extension headers (RFC 6980 forbids fragments; nobody sends others).
+A solicitation for an address of ours is turned into the advertisement where it lies, 86 bytes long; it may be 8
+bytes shorter than that, for which every frame has room behind it (FRAME_TAIL). What fails the checks of RFC 4861 7.1
+is malformed, as is a packet that hides the message behind extension headers (RFC 6980 forbids fragments; nobody
+sends others).
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ..core.frame cimport Frame
@@ -14,10 +15,10 @@ from ..core.packet cimport Packet
 from ..core.snapshot cimport Device
 from ..core.wire cimport ETH_HLEN, mac_at, mac_is_group
 from ..io.checksum cimport fold, sum_finish, sum_length, sum_pseudo6, sum_words
-from .address cimport device_on_link, device_owns, group_mac, link_local_of, solicited_node
+from .address cimport device_on_link, device_owns, group_mac, solicited_node
 from .neighbour cimport Neighbours
 from .resolve cimport *
-from .rewrite cimport set_macs
+from .hop cimport set_macs
 
 cdef enum:
     ND_SOLICIT = 135
@@ -38,7 +39,7 @@ cdef inline bint icmp6_sum_right(const Packet *packet) noexcept nogil:
                 + sum_words(packet.l4, packet.l4_length)) == 0xffff
 
 cdef inline bint nd_options(const Packet *packet, uint8_t wanted, uint64_t *mac) noexcept nogil:
-    """Walk the options; the link-layer address of the wanted kind goes to *mac, else 0. False: one lies about its length."""
+    """Walk the options; the MAC of the wanted kind goes to *mac, else 0. False: one lies about its length."""
     cdef const uint8_t *option = packet.l4 + ND_LEN
     cdef uint32_t left = packet.l4_length - ND_LEN, size
     mac[0] = 0
@@ -53,7 +54,7 @@ cdef inline bint nd_options(const Packet *packet, uint8_t wanted, uint64_t *mac)
     return True
 
 cdef inline bint nd_valid(const Packet *packet, bint partial) noexcept nogil:
-    """RFC 4861 7.1.1 and 7.1.2, but for the options. `partial`: the checksum is yet to be completed, so nothing to verify."""
+    """RFC 4861 7.1.1 and 7.1.2, but for the options. `partial`: the checksum is yet to be completed."""
     cdef const uint8_t *nd = packet.l4
     cdef Ip target
     if packet.ttl != ND_HOPS or packet.l4_length < ND_LEN or nd != packet.l3 + IPV6_HLEN or nd[1] != 0:
@@ -63,8 +64,8 @@ cdef inline bint nd_valid(const Packet *packet, bint partial) noexcept nogil:
         return False
     return partial or icmp6_sum_right(packet)
 
-cdef inline Heard nd_hear(const Device *device, Neighbours *table, Frame *frame, Packet *packet, bint partial, uint32_t now_s,
-                          uint32_t *waiting) noexcept nogil:
+cdef inline Heard nd_hear(const Device *device, Neighbours *table, Frame *frame, const Packet *packet, bint partial,
+                          uint32_t now_s, uint32_t *waiting) noexcept nogil:
     """What a neighbour solicitation or advertisement (ICMPv6 type 135, 136; `packet` is of `frame`) is to the device.
     *waiting: frames that may leave now.
 
@@ -84,8 +85,8 @@ cdef inline Heard nd_hear(const Device *device, Neighbours *table, Frame *frame,
         atomic_add64(&table.header.spoofed, 1)
     return heard
 
-cdef inline Heard nd_solicited(const Device *device, Neighbours *table, Frame *frame, const Packet *packet, uint64_t mac,
-                               uint32_t now_s, uint32_t *waiting) noexcept nogil:
+cdef inline Heard nd_solicited(const Device *device, Neighbours *table, Frame *frame, const Packet *packet,
+                               uint64_t mac, uint32_t now_s, uint32_t *waiting) noexcept nogil:
     cdef Ip target = ip6_at(packet.l4 + 8), group
     cdef bint anonymous = ip_is_zero(&packet.src)
     if anonymous:
@@ -104,8 +105,8 @@ cdef inline Heard nd_solicited(const Device *device, Neighbours *table, Frame *f
     nd_answer(device, frame, packet, &target, mac if mac else mac_at(frame.data + 6))
     return HEARD_ANSWERED
 
-cdef inline Heard nd_advertised(const Device *device, Neighbours *table, const Packet *packet, uint64_t mac, uint32_t now_s,
-                                uint32_t *waiting) noexcept nogil:
+cdef inline Heard nd_advertised(const Device *device, Neighbours *table, const Packet *packet, uint64_t mac,
+                                uint32_t now_s, uint32_t *waiting) noexcept nogil:
     cdef Ip target = ip6_at(packet.l4 + 8)
     cdef uint8_t flags = packet.l4[4]
     cdef bint to_all = ip_is_multicast(&packet.dst)
@@ -139,8 +140,14 @@ cdef inline uint32_t nd_solicit(uint8_t *out, const Device *device, const Ip *so
     cdef Ip to = solicited_node(target) if mac == 0 else target[0]
     return nd_write(out, device.mac, mac if mac else group_mac(&to), source, &to, ND_SOLICIT, 0, target)
 
-cdef inline uint32_t nd_write(uint8_t *out, uint64_t own_mac, uint64_t to_mac, const Ip *source, const Ip *to, uint8_t kind,
-                              uint8_t flags, const Ip *target) noexcept nogil:
+cdef inline uint32_t nd_announce(uint8_t *out, const Device *device, const Ip *own) noexcept nogil:
+    """Tell all nodes that an address is ours, as gratuitous ARP does. A frame of ND_FRAME bytes."""
+    cdef Ip to
+    to.high, to.low = 0x02ff, 0x0100000000000000ULL
+    return nd_write(out, device.mac, group_mac(&to), own, &to, ND_ADVERT, ND_ROUTER | ND_OVERRIDE, own)
+
+cdef inline uint32_t nd_write(uint8_t *out, uint64_t own_mac, uint64_t to_mac, const Ip *source, const Ip *to,
+                              uint8_t kind, uint8_t flags, const Ip *target) noexcept nogil:
     """A whole frame with our MAC as its option. `out` has room for ND_FRAME bytes."""
     cdef uint8_t *ip = out + ETH_HLEN
     cdef uint8_t *nd = ip + IPV6_HLEN

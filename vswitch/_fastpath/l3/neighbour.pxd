@@ -4,14 +4,15 @@
             asked,        answered     30 s    a frame  asked    nobody answered
             frames wait                        used it  again
 
-A hash table of cache lines, a neighbour each. A key lies in the window of slots that begins at its keyed hash; there are four
-slots for each neighbour of the limit, so that the first one mostly is the right one. At a limit, of the table or of a device,
-a neighbour that failed or has not been used for a while makes room; if there is none, the new one is refused. Half of a
-device's share may be waiting for answers, so that a guest that scans its network leaves room for those who speak.
+A hash table of cache lines, a neighbour each. A key lies in the window of slots that begins at its keyed hash; there
+are four slots for each neighbour of the limit, so that the first one mostly is the right one. At a limit, of the
+table or of a device, a neighbour that failed or has not been used for a while makes room; if there is none, the new
+one is refused. Half of a device's share may be waiting for answers, so that a guest that scans its network leaves
+room for those who speak.
 
-Writer rule: all changes hold `lock`, which lives outside the arena; only the stamp of use is stored without it. Readers take
-no lock: a slot's content counts only if its `key` reads the same before and after it. The key carries a count of how often
-the slot was filled, so it never comes back.
+Writer rule: all changes hold `lock`, which lives outside the arena; only the stamp of use is stored without it.
+Readers take no lock: a slot's content counts only if its `key` reads the same before and after it. The key carries a
+count of how often the slot was filled, so it never comes back.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -210,7 +211,8 @@ cdef inline bint neighbour_room(Neighbours *table, uint16_t device, uint8_t stat
         return neighbour_recycle(table, False, device, now_s)
     return table.header.entries < table.limit or neighbour_recycle(table, True, 0, now_s)
 
-cdef inline Neighbour *neighbour_vacant(Neighbours *table, uint16_t device, const Ip *ip, uint32_t now_s) noexcept nogil:
+cdef inline Neighbour *neighbour_vacant(Neighbours *table, uint16_t device, const Ip *ip,
+                                        uint32_t now_s) noexcept nogil:
     """A free slot of the key's window, if need be one that held a neighbour who can go. Holds: lock."""
     cdef uint64_t at = neighbour_hash(table, device, ip)
     cdef Neighbour *n

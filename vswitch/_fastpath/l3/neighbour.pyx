@@ -70,14 +70,16 @@ cdef uint32_t clock_s() noexcept:
 
 
 cdef class NeighbourTable:
-    """All devices' neighbours: at most `limit`, a device's at most `device_limit` (by default a quarter). Frames wait in
-    `pool_bytes`, those of one port in at most a quarter of it."""
+    """All devices' neighbours: at most `limit`, a device's at most `device_limit` (by default a quarter).
+
+    Frames wait in `pool_bytes`, those of one port in at most a quarter of it."""
 
     def __cinit__(self, uint64_t limit=8192, uint64_t device_limit=0, uint64_t pool_bytes=4 << 20):
         cdef uint64_t slots = 64
         while slots < 4 * limit:
             slots *= 2
-        self.arena = Arena("neighbours", sizeof(NeighbourHeader) + slots * sizeof(Neighbour) + slots // 8, "neighbour/1")
+        size = sizeof(NeighbourHeader) + slots * sizeof(Neighbour) + slots // 8
+        self.arena = Arena("neighbours", size, "neighbour/1")
         self.table.header = <NeighbourHeader *>self.arena.body()
         self.table.slot = <Neighbour *>(<char *>self.arena.body() + sizeof(NeighbourHeader))
         self.table.used = <uint64_t *>(self.table.slot + slots)
@@ -167,7 +169,8 @@ cdef class NeighbourTable:
     def counters(self):
         cdef NeighbourHeader *h = self.table.header
         return NeighbourCounters(h.entries, h.pending, h.created, h.recycled, h.refused, h.failed, h.solicited, h.moved,
-                                 h.spoofed, h.malformed, h.queued, h.queue_full, self.table.waiting.header.used * sizeof(Chunk))
+                                 h.spoofed, h.malformed, h.queued, h.queue_full,
+                                 self.table.waiting.header.used * sizeof(Chunk))
 
     def device_entries(self, uint16_t device):
         return self.table.header.device_entries[device]

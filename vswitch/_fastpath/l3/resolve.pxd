@@ -1,17 +1,18 @@
-"""Address resolution: what messages, waiting frames and the passing of time make of a neighbour (RFC 826, RFC 4861 7.2, 7.3).
+"""Address resolution: what messages, waiting frames and the passing of time make of a neighbour (RFC 826, RFC 4861
+7.2, 7.3).
 
-ARP and neighbour discovery speak to this file alone. What they hear goes into `neighbour_learn`; it hands back the frames that
-waited for it, and whoever heard the answer sends them. A frame that finds no MAC goes into `neighbour_wait`, which says whether
-to ask now. Once a second one worker goes through the table (`sweep_begin`, `sweep_next`): it repeats questions, and ends those
-that nobody answered.
+ARP and neighbour discovery speak to this file alone. What they hear goes into `neighbour_learn`; it hands back the
+frames that waited for it, and whoever heard the answer sends them. A frame that finds no MAC goes into
+`neighbour_wait`, which says whether to ask now. Once a second one worker goes through the table (`sweep_begin`,
+`sweep_next`): it repeats questions, and ends those that nobody answered.
 
-Thread safety: all of it may run anywhere at any time; each call holds the table's lock for a few instructions, or for the copy
-of one frame.
+Thread safety: all of it may run anywhere at any time; each call holds the table's lock for a few instructions, or
+for the copy of one frame.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.ip cimport Ip
-from ..core.native cimport atomic_add64, atomic_cas64, atomic_load64, relaxed_load64, spin_lock, spin_unlock
+from ..core.native cimport atomic_cas64, atomic_load64, relaxed_load64, spin_lock, spin_unlock
 from .neighbour cimport *
 from .waiting cimport WAITING_FRAMES, waiting_append, waiting_count, waiting_put, waiting_take
 
@@ -58,9 +59,9 @@ cdef struct WaitingFrame:
 
 cdef inline bint neighbour_learn(Neighbours *table, uint16_t device, const Ip *ip, uint64_t mac, uint32_t how,
                                  uint32_t now_s, uint32_t *waiting) noexcept nogil:
-    """A neighbour spoke. `mac` 0: without naming its MAC. `how`: LEARN_*. *waiting: the frames that may leave now, or 0.
+    """A neighbour spoke. `mac` 0: without naming its MAC. `how`: LEARN_*. *waiting: frames that may leave now, or 0.
 
-    Whoever calls has seen that the address belongs to the device's networks and is nobody's of ours. False: not noted."""
+    Whoever calls has seen that the address is of the device's networks and none of ours. False: not noted."""
     cdef Neighbour *n
     cdef uint64_t link
     cdef bint noted
@@ -105,8 +106,8 @@ cdef inline bint neighbour_override(const Neighbour *n, uint32_t how, uint32_t n
     return (how & LEARN_OVERRIDE) != 0 and ((how & LEARN_LATE) == 0 or now_s > n.changed_s)
 
 
-cdef inline uint8_t neighbour_wait(Neighbours *table, uint16_t device, const Ip *ip, const uint8_t *frame, uint32_t length,
-                                   uint16_t origin, uint16_t in_dev, uint32_t now_s) noexcept nogil:
+cdef inline uint8_t neighbour_wait(Neighbours *table, uint16_t device, const Ip *ip, const uint8_t *frame,
+                                   uint32_t length, uint16_t origin, uint16_t in_dev, uint32_t now_s) noexcept nogil:
     """Keep a frame, virtio-net header first, until its neighbour answers. `length` 0: only ask. Returns WAIT_*."""
     cdef Neighbour *n
     cdef uint64_t link
@@ -137,8 +138,8 @@ cdef inline Neighbour *neighbour_ask(Neighbours *table, Neighbour *n, uint16_t d
     table.header.solicited += n != NULL
     return n
 
-cdef inline uint8_t neighbour_queue(Neighbours *table, Neighbour *n, const uint8_t *frame, uint32_t length, uint16_t origin,
-                                    uint16_t in_dev) noexcept nogil:
+cdef inline uint8_t neighbour_queue(Neighbours *table, Neighbour *n, const uint8_t *frame, uint32_t length,
+                                    uint16_t origin, uint16_t in_dev) noexcept nogil:
     """WAIT_QUEUED, or 0 where its neighbour has enough of them or the pool is full. Holds: lock."""
     cdef uint32_t copy = 0
     if waiting_count(&table.waiting, n.waiting) < WAITING_FRAMES:
@@ -150,8 +151,11 @@ cdef inline uint8_t neighbour_queue(Neighbours *table, Neighbour *n, const uint8
     table.header.queued += 1
     return WAIT_QUEUED
 
-cdef inline bint neighbour_release(Neighbours *table, uint32_t *waiting, uint8_t *out, WaitingFrame *frame) noexcept nogil:
-    """Move the next of the frames that have waited into `out`, which has room for the largest; False: there is none left."""
+cdef inline bint neighbour_release(Neighbours *table, uint32_t *waiting, uint8_t *out,
+                                   WaitingFrame *frame) noexcept nogil:
+    """Move the next frame that has waited into `out`, which has room for the largest; False: none is left.
+
+    The chain is the caller's: it must be emptied, or its chunks are lost."""
     if waiting[0] == 0:
         return False
     frame.length = table.waiting.chunk[waiting[0]].length

@@ -1,11 +1,13 @@
 """Routes of one router: longest prefix first.
 
-Prefixes nest or are apart, never more, so a table of them cuts the address space into ranges that each have one answer.
-Looking one up is a binary search among the ranges' first addresses: three or four steps for the routes of a small router,
-fourteen for ten thousand, no step a guest could lengthen by its choice of addresses. Each family has ranges of its own, as
-numbers in the machine's order; so ::/0 never answers for an IPv4 address, though that is held as ::ffff:a.b.c.d.
+Prefixes nest or are apart, never more, so a table of them cuts the address space into ranges that each have one
+answer. Looking one up is a binary search among the ranges' first addresses: three or four steps for the routes of a
+small router, fourteen for ten thousand, no step a guest could lengthen by its choice of addresses. Each family has
+ranges of its own, as numbers in the machine's order; so ::/0 never answers for an IPv4 address, though that is held
+as ::ffff:a.b.c.d.
 
-Thread safety: immutable, a part of the snapshot. `Routes` (route.pyx) owns the memory and outlives the pointers to it.
+Thread safety: immutable, a part of the snapshot. `Routes` (route.pyx) owns the memory and outlives the pointers to
+it.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 

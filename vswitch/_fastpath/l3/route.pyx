@@ -1,10 +1,10 @@
 """Builds a route table for the fast path. See route.pxd for what it is.
 
-A route is (network, prefix, gateway, device): addresses are the 16 bytes of core/ip.pxd, IPv4 as ::ffff:a.b.c.d with a
-prefix of 96 to 128; the gateway is 16 zero bytes for a connected network. Of two routes to the same prefix the first given
-counts.
+A route is (network, prefix, gateway, device): addresses are the 16 bytes of core/ip.pxd, IPv4 as ::ffff:a.b.c.d with
+a prefix of 96 to 128; the gateway is 16 zero bytes for a connected network. Of two routes to the same prefix the
+first given counts.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
@@ -38,31 +38,43 @@ def _distinct(routes):
     return sorted(found.values(), key=lambda route: -route[1])
 
 
-def _ranges(routes, bint v4):
-    """[(first address, index of the route that answers from there on, None for no route)] of one family, ascending."""
+def _spans(routes, bint v4):
+    """[(first address, the one behind the last, index)] of one family's routes, the widest of those that begin together
+    first."""
     offset, bits = (V4_BITS, 32) if v4 else (0, 128)
     spans = []
     for index, (network, prefix, _, _) in enumerate(routes):
         if v4 == (network[:12] == MAPPED):
             start = int.from_bytes(network) & ((1 << bits) - 1)
             spans.append((start, start + (1 << bits - (prefix - offset)), index))
+    return sorted(spans, key=lambda span: (span[0], -span[1]))
+
+
+def _ranges(spans, end_of_all):
+    """[(first address, index of the route that answers from there on, None for no route)], ascending from 0."""
     if not spans:
         return []
     answers = {0: None}
-    inside = [(1 << bits, None)]            # the spans that contain the sweep's place, the widest first
-    for start, end, index in sorted(spans, key=lambda span: (span[0], -span[1])):
-        _leave(inside, start, answers)
-        answers[start] = index
-        inside.append((end, index))
-    _leave(inside, (1 << bits) - 1, answers)
+    around = []                             # (end, what answers behind it) of the spans that hold the sweep's place
+    answer = None
+    for start, end, index in spans:
+        answer = _leave(around, start, answers, answer)
+        around.append((end, answer))
+        answers[start] = answer = index
+    _leave(around, end_of_all, answers, answer)
+    answers.pop(end_of_all, None)
     return list(answers.items())
 
 
-def _leave(inside, place, answers):
+def _leave(around, place, answers, answer):
     """Take out the spans that end at `place` or before it: behind each, the one around it answers again."""
-    while inside[-1][0] <= place:
-        end, _ = inside.pop()
-        answers[end] = inside[-1][1]
+    while around:
+        end, outer = around.pop()
+        if end > place:
+            around.append((end, outer))
+            break
+        answers[end] = answer = outer
+    return answer
 
 
 cdef class Routes:
@@ -72,8 +84,8 @@ cdef class Routes:
         self._blocks = []
         chosen = _distinct(routes)
         self._fill_routes(chosen)
-        self._fill_ranges4(_ranges(chosen, True))
-        self._fill_ranges6(_ranges(chosen, False))
+        self._fill_ranges4(_ranges(_spans(chosen, True), 1 << 32))
+        self._fill_ranges6(_ranges(_spans(chosen, False), 1 << 128))
 
     def __len__(self):
         return self.table.n

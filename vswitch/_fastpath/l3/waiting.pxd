@@ -1,11 +1,12 @@
 """Frames that wait for a neighbour's answer: copied whole, virtio-net header first, into a pool of fixed size.
 
-The pool is cut into chunks, so that a 64 KiB super-frame and a ping share it without waste or fragmentation. A frame is a
-chain of chunks; the frames of one neighbour are a chain too, by the first chunk of each. Chunk numbers start at 1, 0 ends a
-chain. What one port's frames may occupy is bounded as well, so that no guest can keep the others from waiting.
+The pool is cut into chunks, so that a 64 KiB super-frame and a ping share it without waste or fragmentation. A frame
+is a chain of chunks; the frames of one neighbour are a chain too, by the first chunk of each. Chunk numbers start at
+1, 0 ends a chain. What one port's frames may occupy is bounded as well, so that no guest can keep the others from
+waiting.
 
-Thread safety: every function says "Holds: lock"; that is the neighbour table's. A chain taken from its neighbour belongs to
-whoever took it.
+Thread safety: every function says "Holds: lock"; that is the neighbour table's. A chain taken from its neighbour
+belongs to whoever took it.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy

@@ -1,4 +1,5 @@
-"""ICMP and ICMPv6 for connection tracking: which messages ask, answer, tell of an error, or are not tracked; tuples inverted.
+"""ICMP and ICMPv6 for connection tracking: which messages ask, answer, tell of an error, or are not tracked; tuples
+inverted.
 
 A tuple's `sport` is the identifier, its `dport` type | code << 8, as the bytes lie in the message.
 """

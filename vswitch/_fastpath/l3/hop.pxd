@@ -1,12 +1,19 @@
 """What forwarding changes in a packet: the time to live and the MAC addresses. The frame must be nobody else's."""
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
+from ..core.frame cimport FRAME_TAGGED, Frame
 from ..core.native cimport load16, store16, store32, store64
 from ..core.packet cimport Packet
 from ..io.checksum cimport adjust, delta16
+from ..l2.tag cimport strip_tag
 
 cdef enum:
     DEFAULT_TTL = 64                    # of the packets that the switch makes itself
+
+cdef inline void untag(Frame *frame) noexcept nogil:
+    """Without its VLAN tag a frame is the same for every link; layer 3 stays where it lies."""
+    if frame.flags & FRAME_TAGGED:
+        strip_tag(frame)
 
 cdef inline void set_macs(uint8_t *data, uint64_t dst, uint64_t src) noexcept nogil:
     """Both addresses of an Ethernet header."""

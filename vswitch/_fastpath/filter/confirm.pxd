@@ -1,0 +1,9 @@
+"""New connections become known, or never were. See confirm.pyx."""
+from libc.stdint cimport uint32_t, uint64_t
+
+from ..core.packet cimport Packet, Tuple
+from .conntrack cimport Conntrack
+
+cdef uint32_t ct_join(Conntrack *ct, const Tuple *tuple, uint64_t hash) noexcept nogil
+cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogil
+cdef void ct_abandon(Conntrack *ct, Packet *packet) noexcept nogil
