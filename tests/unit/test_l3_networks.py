@@ -218,6 +218,6 @@ def test_numbers_of_connections() -> None:
         parse(text, "x.toml")
     assert caught.value.problems == [
         "x.toml: conntrack.max: 1000: 1024 to 16777216 connections",
-        "x.toml: conntrack.per_port: 2000: 0 to 1000 connections; 0: as many as there is room",
+        "x.toml: conntrack.per_port: 2000: 0 to 1000 connections; 0: half of the table",
         "x.toml: conntrack.timeouts.udp: 0: 1 to 100000000 seconds",
     ]
