@@ -111,7 +111,7 @@ class FakeSwitch:
         return [RouteReport(router="main", to="10.0.0.0/24", via=None, device="br0.10"), *own]
 
     def neighbours(self) -> list[NeighbourReport]:
-        known = ("10.0.0.5", "52:54:00:00:00:05", "REACHABLE"), ("10.0.0.6", None, "FAILED")
+        known = ("10.0.0.5", "52:54:00:00:00:05", "reachable"), ("10.0.0.6", None, "failed")
         return [NeighbourReport(device="br0.10", address=a, mac=m, state=s, age_s=1.5) for a, m, s in known]
 
     def leases(self) -> list[NetworkLease]:
@@ -140,7 +140,7 @@ class FakeSwitch:
             connections.parse(argv)
         except connections.ConntrackError as error:
             return Events(lines=[], next=0, stderr=str(error), code=2)
-        return Events(lines=self.events[0 if after is None else after :], next=len(self.events))
+        return Events(lines=[] if after is None else self.events[after:], next=len(self.events))
 
     async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
         before = self.learned.get(bridge, [])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from .config.apply import Applier, close_devices
 from .config.model import Port
@@ -33,6 +34,7 @@ class Caretaker:
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
         self._wanted: set[str] = set()  # ports whose device is to be opened anew
+        self.chores: tuple[Callable[[], object], ...] = ()  # of others, once a second
 
     def start(self) -> None:
         """Begin to look after devices."""
@@ -106,6 +108,8 @@ class Caretaker:
     def _do_chores(self, orphans_before: set[str]) -> set[str]:
         """Age the FDBs; see about the ports that were orphans the last time too. Returns today's."""
         self._applier.dataplane.age()
+        for chore in self.chores:
+            chore()
         orphans = self.orphans()
         self.remake(orphans & orphans_before)
         return orphans

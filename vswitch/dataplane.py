@@ -18,7 +18,9 @@ from ipaddress import IPv4Address
 from vswitch._fastpath.compiler import CYTHON_VERSION
 from vswitch._fastpath.core.snapshot import SnapshotOwner
 from vswitch._fastpath.core.verdict import DROP_REASONS
+from vswitch._fastpath.filter.conntrack import ConnectionTable
 from vswitch._fastpath.filter.nat import masquerade_flush
+from vswitch._fastpath.filter.rejudge import rejudge
 from vswitch._fastpath.filter.ruleset import CompiledRuleset
 from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
 from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
@@ -36,6 +38,8 @@ MAX_BRIDGES = 1024
 MAX_DEVICES = 4096
 MAX_ROUTERS = 1024
 COUNTER_MASK = 2**64 - 1
+#: The timeouts of connection tracking as they are unless configured, by the names of the kernel's sysctls.
+TRACKED_S = ConnectionTable(1).timeouts()
 #: How long a worker may take to finish the burst it is in; far beyond any real one.
 QUIESCENCE_LIMIT_S = 2.0
 
@@ -87,6 +91,7 @@ class Dataplane:
         self._bridges: dict[int, BridgeView] = {}
         self._ports: dict[int, PortView] = {}
         self._layer3 = Layer3View()
+        self._owner: SnapshotOwner | None = None  # of the snapshot in force
         self._compiled = 0
         self._own = MemoryPort("own", workers, notify=True)
         self.own = OwnPort(self._own)
@@ -129,6 +134,7 @@ class Dataplane:
             old_layer3, self._layer3 = self._layer3, layer3
             self._unwatch()
             self._reset(old_ports)
+            self._owner = owner
             self._superseded.append(self._shared.publish(owner))
             self._watch()
             await self._quiesce()
@@ -227,9 +233,20 @@ class Dataplane:
         """Packets and bytes by place, all workers together."""
         return self._shared.rule_counters
 
+    def rejudge(self) -> tuple[int, int]:
+        """End the connections that the rules in force would not let begin; how many were judged, and ended. On any thread:
+        a million take a second or two."""
+        return rejudge(self.connections, self._owner, self._shared.rule_counters) if self._owner else (0, 0)
+
     def attend(self, queue: int, on: bool) -> None:
         """Whether packets for that queue number are to be handed over."""
         self._shared.attend(queue, on)
+
+    def track(self, per_port: int, timeouts: dict[str, int]) -> None:
+        """Settings of connection tracking: what a port may open (0: half of the table), seconds by the kernel's names."""
+        for port in range(MAX_PORTS):
+            self.connections.set_budget(port, per_port or self.connections.capacity // 2)
+        self.connections.set_timeouts(TRACKED_S | timeouts)
 
     # Frames of the switch's own
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .config.check import vlan_text
 from .config.model import Bridge, Port
 from .config.picture import DEFAULT_MTU, Picture
 from .dataplane import FdbCounters, FdbRow, Offload, PortCounters, WorkerCounters
-from .observe.report import BridgeReport, FdbEntry, PortReport, PortStats, WorkerReport
+from .l3.report import LeaseReport
+from .observe.report import (
+    BridgeReport,
+    FdbEntry,
+    NeighbourReport,
+    NetworkLease,
+    PortReport,
+    PortStats,
+    RouteReport,
+    WorkerReport,
+)
 from .ports.device import Device, State
+from .views import DeviceView, RouteView
 
 
 def port_state(picture: Picture, name: str) -> State:
@@ -51,6 +63,8 @@ def port_stats(port: Port, device: Device | None, counters: PortCounters) -> Por
         generated=counters.generated,
         delivered=counters.delivered,
         consumed=counters.consumed,
+        merged=counters.merged,
+        queued=counters.queued,
         segments=counters.segments,
         segments_lost=counters.segments_lost,
         drops=counters.drops,
@@ -95,3 +109,29 @@ def worker_report(index: int, counters: WorkerCounters, now_ns: int) -> WorkerRe
 def fdb_entry(row: FdbRow, ports: Mapping[int, str]) -> FdbEntry:
     """An FDB row with its port by name."""
     return FdbEntry(mac=row.mac, vlan=row.vlan, port=ports.get(row.port, "?"), age_s=row.age_s, static=row.static)
+
+
+def routes(devices: Iterable[DeviceView], tables: Sequence[Sequence[RouteView]], routers: Iterable[tuple[str, int]]) -> list[RouteReport]:
+    """The routes of every router, but for those of the switch's own addresses."""
+    names = {view.id: view.name for view in devices}
+    own = {str(interface.ip) for view in devices for interface in view.addresses}
+    numbers = {number: name for name, number in routers}
+    return [
+        RouteReport(router=numbers[number], to=route.network, via=route.gateway, device=names.get(route.device, "?"))
+        for number, table in enumerate(tables)
+        for route in table
+        if number in numbers and not (route.gateway is None and route.network.partition("/")[0] in own)
+    ]
+
+
+def neighbour(row: Any, devices: Mapping[int, str]) -> NeighbourReport:
+    """A row of the neighbour table with its device by name."""
+    return NeighbourReport(
+        device=devices.get(row.device, "?"), address=row.address, mac=row.mac, state=row.state, age_s=row.age_s
+    )
+
+
+def lease(network: str, lease: LeaseReport) -> NetworkLease:
+    """A lease with its network."""
+    return NetworkLease(network=network, address=lease.address, mac=lease.mac, name=lease.name, state=lease.state,
+                        expires_s=lease.expires_s, port=lease.port)

@@ -19,23 +19,43 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
+
+import msgspec
 
 from . import __version__, describe
 from .caretaker import Caretaker
 from .config import check
 from .config.apply import Applier, ApplyError, MetricsService, close_devices
 from .config.model import Bridge, Config, Port
-from .config.picture import Picture
+from .config.picture import Picture, device_views
 from .config.plan import diff
 from .dataplane import CYTHON_VERSION, Dataplane
-from .observe.report import BridgeReport, FdbEntry, PortStats, SwitchReport
+from .filter import iptables
+from .filter.control import FilterControl
+from .filter.model import Ruleset, Rulesets
+from .l3.services import Services
+from .observe.report import (
+    BridgeReport,
+    Events,
+    FdbEntry,
+    NeighbourReport,
+    NetworkLease,
+    PortStats,
+    RouteReport,
+    SwitchReport,
+    Words,
+)
+from .own import Own
 from .ports import Device, Links, open_device
 
 log = logging.getLogger("vswitch")
 
 OpenDevice = Callable[[Port, int, Links, Dataplane], Awaitable[Device]]
 Edit = Callable[[Config], Config]
+Rules = tuple[str | None, str | None]  # texts in iptables-save form, IPv4's and IPv6's; None: stay as they are
+KEPT: Rules = (None, None)
 T = TypeVar("T")
 
 
@@ -49,6 +69,11 @@ class Switch:
         self._applier = Applier(dataplane, self._open)
         self._lock = asyncio.Lock()
         self._caretaker = Caretaker(self._applier, self._lock)
+        self._services = Services(dataplane, self._port_name, lambda name: self.config.find_port(name) is not None)
+        self._applier.services = self._services
+        self._filter = FilterControl(self._applier.firewall, dataplane.connections, lambda: self._applier.picture.rulesets,
+                                     self._change_rules)
+        self._caretaker.chores = (dataplane.tick, self._services.tick, self._filter.tick)
         self._changes: set[asyncio.Task[Any]] = set()  # under way; the loop alone would not keep them
         self._followers: list[Callable[[Config], None]] = []
         self._started = time.monotonic()
@@ -60,16 +85,19 @@ class Switch:
 
     # Life
 
-    async def start(self, config: Config, source: str) -> None:
+    async def start(self, config: Config, source: str, rules: Rules = KEPT) -> None:
         """Bring the first configuration about. Raises ConfigError or ApplyError; then no device is open."""
         self._applier.picture = Picture(Config(switch=config.switch, metrics=config.metrics))
-        await self.apply(config, source=source)
+        asyncio.get_running_loop().add_reader(self._plane.own.fileno(), self._take_own)
+        await self.apply(config, source=source, rules=rules)
         self._caretaker.start()
 
     async def stop(self) -> None:
         """Withdraw everything from the workers and close all devices. Harmless if nothing was started."""
         self._stopping = True
         await self._caretaker.stop()
+        await self._services.stop()
+        asyncio.get_running_loop().remove_reader(self._plane.own.fileno())
         async with self._lock:
             devices = self._applier.picture.devices.values()
             await self._applier.publish(Picture())
@@ -82,19 +110,30 @@ class Switch:
         """The configuration in force."""
         return self._applier.picture.config
 
-    async def apply(self, config: Config, *, source: str, dry_run: bool = False) -> list[str]:
+    async def apply(self, config: Config, *, source: str, dry_run: bool = False, rules: Rules = KEPT) -> list[str]:
         """Bring a configuration about, all or nothing; returns the plan, a line a step.
 
         With `dry_run` only the plan. Raises ConfigError if the configuration is wrong in itself, ApplyError if it
         cannot be had on this machine or not without a restart; `source` names it in their lines.
         """
-        return await self.change(lambda _: config, source=source, dry_run=dry_run)
+        return await self.change(lambda _: config, source=source, dry_run=dry_run, rules=rules)
 
-    async def change(self, edit: Edit, *, source: str, dry_run: bool = False) -> list[str]:
-        """`apply` what `edit` makes of the configuration in force when its turn comes. Also raises what `edit` does."""
-        return await self._finished(self._change(edit, source, dry_run))
+    async def change(
+        self, edit: Edit, *, source: str, dry_run: bool = False, rules: Rules = KEPT, rejudge: bool = False
+    ) -> list[str]:
+        """`apply` what `edit` makes of the configuration in force when its turn comes. Also raises what `edit` does.
 
-    async def _change(self, edit: Edit, source: str, dry_run: bool) -> list[str]:
+        `rules` are texts in iptables-save form, IPv4's and IPv6's, that replace the rules in force; None keeps them. With
+        `rejudge` live connections are judged as if they were new, and a line of the plan tells how many that ended.
+        """
+        lines = await self._finished(self._change(edit, source, dry_run, rules))
+        if rejudge and not dry_run:
+            judged, ended = await asyncio.to_thread(self._plane.rejudge)
+            lines.append(f"rejudge: {judged} connections judged, {ended} ended")
+            log.info("%s: %s", source, lines[-1])
+        return lines
+
+    async def _change(self, edit: Edit, source: str, dry_run: bool, rules: Rules) -> list[str]:
         async with self._lock:
             if self._stopping:
                 raise ApplyError([f"{source}: the switch is stopping"])
@@ -102,15 +141,31 @@ class Switch:
             plan = diff(self.config, config)
             if plan.restart:
                 raise ApplyError(f"{source}: {line}" for line in plan.restart)
+            rulesets = restored(self._applier.picture.rulesets, rules, source)
+            lines = plan.lines + ["load the rules of firewall.rules"] * (rulesets is not self._applier.picture.rulesets)
             if dry_run:
-                return plan.lines
+                return lines
             try:
-                await self._applier.apply(config, plan, source)
+                await self._applier.apply(config, plan, source, rulesets)
             except BaseException:
                 self._apply_failed = True
                 raise
-            self._in_force(source, plan.lines)
-            return plan.lines
+            self._in_force(source, lines)
+            return lines
+
+    async def _change_rules(self, edit: Callable[[Rulesets], Awaitable[Rulesets]]) -> None:
+        """Put the rules in force that `edit` makes of those of the moment. Raises what `edit` does, and ValueError."""
+
+        async def work() -> None:
+            async with self._lock:
+                if self._stopping:
+                    raise ValueError("the switch is stopping")
+                picture = self._applier.picture
+                rulesets = await edit(picture.rulesets)
+                if rulesets is not picture.rulesets:
+                    await self._applier.publish(replace(picture, rulesets=rulesets))
+
+        await self._finished(work())
 
     def _in_force(self, source: str, lines: list[str]) -> None:
         self._apply_failed = False
@@ -146,6 +201,16 @@ class Switch:
         device = await self._open_device(port, self.config.switch.workers, self._links, self._plane)
         device.on_change = self._caretaker.device_changed
         return device
+
+    # What workers hand over
+
+    def _take_own(self) -> None:
+        for punt in self._plane.own.take():
+            if punt.kind is Own.SERVICE:
+                self._services.receive(punt)
+
+    def _port_name(self, id: int) -> str:
+        return next((name for name, number in self._plane.port_ids if number == id), "?")
 
     # What is there
 
@@ -193,6 +258,31 @@ class Switch:
         rows = (row for name in names for row in self._plane.fdb_entries(self._bridge_id(name)))
         return [describe.fdb_entry(row, ports) for row in rows]
 
+    def routes(self) -> list[RouteReport]:
+        """Every route of every router."""
+        return describe.routes(device_views(self._applier.picture, self._plane), self._applier.routes(), self._plane.router_ids)
+
+    def neighbours(self) -> list[NeighbourReport]:
+        """Who is known on the networks and uplinks."""
+        names = {number: name for name, number in self._plane.device_ids}
+        return [describe.neighbour(row, names) for row in self._plane.neighbours.rows()]
+
+    def leases(self) -> list[NetworkLease]:
+        """What DHCP has given out."""
+        return [describe.lease(network, lease) for network, lease in self._services.leases()]
+
+    async def iptables(self, program: str, argv: list[str], stdin: str) -> Words:
+        """Do what iptables or one of its kin would, to the rules of this switch."""
+        return await self._filter.iptables(program, argv, stdin)
+
+    async def conntrack(self, argv: list[str]) -> Words:
+        """List, count or end connections, as conntrack would."""
+        return self._filter.conntrack(argv)
+
+    def conntrack_events(self, after: int | None, argv: list[str]) -> Events:
+        """What has become of connections."""
+        return self._filter.events(after, argv)
+
     async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
         """Forget one learned MAC; False when it was not known. Static ones belong to the configuration."""
         return self._plane.fdb_remove(self._bridge_id(bridge), mac, vlan)
@@ -207,3 +297,28 @@ class Switch:
         if number is None:
             raise KeyError(name)
         return number
+
+
+def restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
+    """The rules of these texts in place of those there are. Raises ApplyError naming the line."""
+    for program, key, text in zip(("iptables-restore", "ip6tables-restore"), ("rules", "rules6"), rules, strict=True):
+        if text is None:
+            continue
+        emptied = _without(rulesets, 4 if key == "rules" else 6)
+        outcome = iptables.run(program, [], text, emptied)
+        if outcome.code:
+            raise ApplyError([f"{source}: firewall.{key}: {outcome.stderr.strip().splitlines()[0]}"])
+        if _text(outcome.rulesets, program) != _text(rulesets, program):  # else counters go on
+            rulesets = outcome.rulesets
+    return rulesets
+
+
+def _text(rulesets: Rulesets, program: str) -> str:
+    return iptables.run(program.replace("restore", "save"), [], "", rulesets).stdout
+
+
+def _without(rulesets: Rulesets, family: int) -> Rulesets:
+    """Without any rule of the family: a file says all that there is to be."""
+    if family == 4:
+        return msgspec.structs.replace(rulesets, ipv4=Ruleset(4))
+    return msgspec.structs.replace(rulesets, ipv6=Ruleset(6))

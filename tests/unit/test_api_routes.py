@@ -100,6 +100,69 @@ async def test_apply_names_every_fault_with_the_clients_file(call: Client, switc
     assert switch.config is before
 
 
+FIREWALL = FILE + '[firewall]\nrules = "rules.v4"\n'
+
+
+async def test_rules_come_with_the_file_that_names_theirs(call: Client, switch: FakeSwitch) -> None:
+    body = {"text": FIREWALL, "source": "x.toml", "rules": "*filter\nCOMMIT\n", "rejudge": True}
+    assert (await call("POST", "/v1/apply", body))[0] == 200
+    assert (switch.rules, switch.rejudged) == (("*filter\nCOMMIT\n", None), True)
+    assert (await call("POST", "/v1/apply", {"text": FILE}))[0] == 200
+    assert (switch.rules, switch.rejudged) == ((None, None), False)
+
+
+UNACCOMPANIED = [
+    ({"text": FIREWALL}, 'x.toml: firewall.rules: "rules.v4": its text must come along, as "rules"'),
+    ({"text": FIREWALL, "rules": "", "rules6": ""}, "x.toml: firewall.rules6: a text came along, but no file is named"),
+    ({"text": FILE, "rules": ""}, "x.toml: firewall.rules: a text came along, but no file is named"),
+]
+
+
+@pytest.mark.parametrize(("body", "line"), UNACCOMPANIED)
+async def test_rules_go_with_their_names(call: Client, switch: FakeSwitch, body: dict[str, str], line: str) -> None:
+    before = switch.config
+    refused = {"error": line, "problems": [line]}
+    assert await call("POST", "/v1/apply", {**body, "source": "x.toml"}) == (400, refused)
+    assert switch.config is before
+
+
+async def test_networks_routes_neighbours_and_leases_are_listed(call: Client, switch: FakeSwitch) -> None:
+    await call("POST", "/v1/networks", NETWORK)
+    await call("POST", "/v1/routes", {"to": "default", "via": "10.0.0.254"})
+    _, (network,) = await call("GET", "/v1/networks")
+    assert {key: network[key] for key in NETWORK} == {**NETWORK, "dhcp": network["dhcp"]}
+    assert network["dhcp"]["range"] == ["10.0.0.100", "10.0.0.200"] and network["dhcp"]["lease_s"] == 3600
+    assert [route["to"] for route in (await call("GET", "/v1/routes"))[1]] == ["10.0.0.0/24", "0.0.0.0/0"]
+    assert [row["state"] for row in (await call("GET", "/v1/neighbours"))[1]] == ["reachable", "failed"]
+    assert (await call("GET", "/v1/leases"))[1][0]["name"] == "web"
+
+
+async def test_the_words_of_iptables_are_carried(call: Client, switch: FakeSwitch) -> None:
+    body = {"program": "iptables-restore", "argv": ["-n"], "stdin": "*filter"}
+    assert await call("POST", "/v1/iptables", body) == (
+        200, {"stdout": "iptables-restore ['-n']\n", "stderr": "*filter\n", "code": 1}
+    )  # fmt: skip
+    assert (await call("POST", "/v1/iptables", {"argv": []}))[1]["stdout"] == "iptables []\n"
+    assert switch.said == [("iptables-restore", ["-n"], "*filter"), ("iptables", [], "")]
+
+
+async def test_the_words_of_conntrack_are_carried(call: Client, switch: FakeSwitch) -> None:
+    status, words = await call("POST", "/v1/conntrack", {"argv": ["-L", "-p", "udp"]})
+    assert (status, words["code"], switch.said) == (200, 0, [("conntrack", ["-L", "-p", "udp"], "")])
+    assert (await call("POST", "/v1/conntrack", {"argv": ["-X"]}))[1]["code"] == 2
+
+
+async def test_events_go_on_where_the_last_answer_ended(call: Client, switch: FakeSwitch) -> None:
+    switch.events = ["[NEW] a", "[NEW] b"]
+    events = "/v1/conntrack/events"
+    assert (await call("GET", events))[1] == {"lines": [], "next": 2, "stderr": "", "code": 0}
+    assert (await call("GET", f"{events}?after=1"))[1]["lines"] == ["[NEW] b"]
+    assert switch.said[-1] == ("conntrack", ["-E"], "")
+    await call("GET", f"{events}?after=2&words=-E+-e+%27NEW%2CDESTROY%27")
+    assert switch.said[-1] == ("conntrack", ["-E", "-e", "NEW,DESTROY"], "")
+
+
+NETWORK = {"bridge": "br0", "vlan": 10, "address": "10.0.0.1/24", "dhcp": {"range": ["10.0.0.100", "10.0.0.200"]}}
 CHANGES = [
     ("a bridge", "POST", "/v1/bridges", {"name": "br1", "ageing_s": 60}, lambda c: c.find_bridge("br1").ageing_s == 60),
     ("ageing", "PATCH", "/v1/bridges/br0", {"ageing_s": 5}, lambda c: c.find_bridge("br0").ageing_s == 5),
@@ -116,6 +179,7 @@ CHANGES = [
     ("a tap off", "DELETE", "/v1/bridges/br0/members/tapA", None, lambda c: c.find_port("tapA").bridge is None),
     ("a made tap off", "DELETE", "/v1/bridges/br0/members/vnet0", None, lambda c: c.find_port("vnet0").bridge is None),
     ("dissolved", "POST", "/v1/bridges/br0/dissolve", None, lambda c: not c.bridge and len(c.port) == 2),
+    ("a network", "POST", "/v1/networks", NETWORK, lambda c: c.network[0].dhcp.range == ("10.0.0.100", "10.0.0.200")),
     ("a static MAC", "POST", "/v1/fdb", {"bridge": "br0", "mac": "52-54-00-00-00-01", "port": "tapA", "vlan": 10},
      lambda c: c.fdb[0].mac == "52:54:00:00:00:01"),
 ]  # fmt: skip
@@ -151,6 +215,17 @@ REFUSALS = [
     ("flush of a huge one", "POST", "/v1/fdb/flush", {"bridge": "br0", "vlan": 1 << 70}, 400, "Expected `int` <= 4094"),
     ("MAC of no VLAN", "DELETE", "/v1/fdb?bridge=br0&mac=52:54:00:00:00:09&vlan=4095", None, 400, "`int` <= 4094"),
     ("an unknown MAC", "DELETE", "/v1/fdb?bridge=br0&mac=52:54:00:00:00:09", None, 404, "does not know 52:54"),
+    ("a bad address", "POST", "/v1/networks", {"bridge": "br0", "address": "10.0.0.1"}, 400,
+     'network "br0".address: "10.0.0.1": an address with its prefix length'),
+    ("a bad mode", "POST", "/v1/networks", {**NETWORK, "mode": "bridged"}, 400, '"bridged": isolated, routed or nat'),
+    ("no such network", "PATCH", "/v1/networks/br9", {"mode": "nat"}, 400, "there is no network br9 (there are: none)"),
+    ("a network moved", "PATCH", "/v1/networks/br0", {"bridge": "br1"}, 400, "unknown field `bridge`"),
+    ("a route to nowhere", "POST", "/v1/routes", {"to": "default", "via": "10.9.9.9"}, 400, "no neighbour of router main"),
+    ("no such static route", "DELETE", "/v1/routes?to=10.0.0.0/8", None, 400, "no static route to 10.0.0.0/8"),
+    ("no such program", "POST", "/v1/iptables", {"program": "nft", "argv": []}, 400, "Invalid enum value 'nft'"),
+    ("no words", "POST", "/v1/conntrack", {}, 400, "missing required field `argv`"),
+    ("words cut short", "GET", "/v1/conntrack/events?words=%22", None, 400, "words: No closing quotation"),
+    ("events after no number", "GET", "/v1/conntrack/events?after=x", None, 400, "Expected `int"),
     ("no such route", "GET", "/v2/show", None, 404, "GET /v2/show: no such request"),
     ("no such method", "PUT", "/v1/show", None, 404, "PUT /v1/show: no such request; GET /openapi.json lists them"),
 ]

@@ -278,8 +278,8 @@ def test_help_teaches_by_example(words: str, entry: Any, capsys: pytest.CaptureF
 
 
 def documented() -> list[list[str]]:
-    """The command lines of docs/vswitchctl.md, as words."""
-    text = (Path(__file__).parents[2] / "docs" / "vswitchctl.md").read_text()
+    """The command lines of the pages about commands and about routing, as words."""
+    text = "".join((Path(__file__).parents[2] / "docs" / page).read_text() for page in ("vswitchctl.md", "routing.md"))
     lines = re.findall(r"^    (?:\$ |\S+ \| )?vswitchctl ([^\[\n>|]+)", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines if not line.startswith("/")]
 

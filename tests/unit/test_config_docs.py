@@ -16,6 +16,7 @@ from vswitch.l3.settings import Dhcp, Dns, Ra
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/configuration.md").read_text()
+ROUTING = (ROOT / "docs/routing.md").read_text()
 EXAMPLE = (ROOT / "conf/vswitch.toml").read_text()
 TABLES = {f"## [{name}]": table for name, table in SECTIONS.items()}
 TABLES |= {f"## [[{name}]]": table for name, table in LISTS.items()}
@@ -59,6 +60,14 @@ def test_every_timeout_is_explained() -> None:
 def test_the_example_is_a_configuration() -> None:
     config = parse(EXAMPLE, "vswitch.toml")
     assert config.bridge and config.port and config.fdb and config.network
+
+
+def test_what_is_said_of_routing_works() -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", ROUTING, re.MULTILINE | re.DOTALL)
+    config = parse("\n".join(block for block in blocks if "[[" in block), "routing.md")
+    assert {network.router for network in config.network} == {"main", "red", "blue"}
+    (line,) = (block for block in blocks if "[[" not in block)
+    assert parse(blocks[0].replace('dhcp = { range = ["10.0.0.100", "10.0.0.200"] }\n', line), "routing.md").network[0].dhcp
 
 
 def test_what_the_example_has_commented_out_works_too() -> None:

@@ -16,6 +16,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from tests.dhcp_client import mac
+from tests.lab import wait_until
 from tests.unit.test_l3_devices import builder
 from vswitch.config.load import parse
 from vswitch.l3 import services
@@ -79,7 +80,10 @@ class Bench:
         await self.services.follow(parse(text, "test"), builder(text).devices(hooked))
 
     def receive(self, packet: Packet, port: int = 1, device: int = 0, vnet: bytes = PLAIN) -> None:
-        self.services.receive(Punt(Own.SERVICE, 0, device, port, 0, 0, 0, 0, vnet, bytes(packet)))
+        blank = dict.fromkeys(Punt._fields, 0)
+        self.services.receive(
+            Punt(**blank | {"kind": Own.SERVICE, "device": device, "port": port, "vnet": vnet, "frame": bytes(packet)})
+        )
 
     async def answer(self) -> tuple[Own, Packet]:
         kind, packet, device = await asyncio.wait_for(self.plane.sent.get(), LIMIT_S)
@@ -241,8 +245,7 @@ async def test_an_answer_under_way_is_given_up_with_its_server(bench: Bench, mon
     monkeypatch.setattr(services, "PROBE_S", LIMIT_S)
     await bench.follow()
     bench.receive(dhcp(5, "discover"))
-    while not bench.plane.asked:
-        await asyncio.sleep(0)
+    await wait_until(lambda: bench.plane.asked, LIMIT_S, "the probe")
     (task,) = bench.services._served[0].tasks
     await bench.follow(('"10.0.0.101"]', '"10.0.0.150"]'))
     await asyncio.wait([task], timeout=LIMIT_S)

@@ -101,11 +101,11 @@ class Conntrack(Request):
 class EventsQuery(Request):
     """Which events: those after a place in the stream, which each reply names; from now on without `after`.
 
-    `words` are those of `conntrack -E` that choose events and how they are printed, quoted as for a shell.
+    `words` are those of `conntrack -E` that choose events and say how they are printed, quoted as for a shell.
     """
 
     after: int | None = None
-    words: str = ""
+    words: str = "-E"
 
 
 class NoQuery(Request):

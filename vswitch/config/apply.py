@@ -25,17 +25,27 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from ..dataplane import Dataplane
 from ..filter.firewall import Firewall
 from ..filter.model import Rulesets
 from ..ports import Device, PortError
+from ..views import DeviceView, RouteView
 from . import check
 from .errors import ApplyError, Problem
 from .model import Config, Port, StaticMac
-from .picture import Picture, bridge_views, layer3_view, port_views
+from .picture import Picture, bridge_views, layer3_view, port_views, route_views
 from .plan import ADJUSTED, Action, Plan
 
 log = logging.getLogger("vswitch")
+
+class Services(Protocol):
+    """Who serves the networks (`l3.services.Services`)."""
+
+    async def follow(self, config: Config, views: Iterable[DeviceView]) -> None:
+        """Serve the networks of this configuration from now on."""
+
 
 OpenDevice = Callable[[Port], Awaitable[Device]]
 
@@ -57,6 +67,7 @@ class Applier:
     def __init__(self, dataplane: Dataplane, open_device: OpenDevice) -> None:
         self.dataplane = dataplane
         self.firewall = Firewall(dataplane)
+        self.services: Services | None = None
         self.open_device = open_device
         self.metrics: MetricsService | None = None
         self.picture = Picture()
@@ -68,16 +79,29 @@ class Applier:
         await plane.publish(list(bridge_views(picture.config, plane)), list(port_views(picture, plane)), layer3)
         self.firewall.settle()
         self.picture = picture
+        if self.services:
+            await self.services.follow(picture.config, layer3.devices)
 
-    async def apply(self, config: Config, plan: Plan, source: str, rulesets: Rulesets) -> None:
-        """Carry out the plan from the present picture to `config`, with these rules from then on. Raises ApplyError; then
-        nothing changed."""
+    def routes(self) -> tuple[tuple[RouteView, ...], ...]:
+        """The routes in force, by router."""
+        return route_views(self.picture, self.dataplane)
+
+    async def apply(self, config: Config, plan: Plan, source: str, rulesets: Rulesets | None = None) -> None:
+        """Carry out the plan from the present picture to `config`, and put `rulesets`, if given, in force with it. Raises
+        ApplyError; then nothing changed."""
         async with AsyncExitStack() as undo:
-            change = _Change(self, config, plan, source, undo, rulesets)
+            change = _Change(self, config, plan, source, undo, rulesets or self.picture.rulesets)
             await change.prepare()
             await change.publish()
             undo.pop_all()
+        self.track(config)
         await change.retire()
+
+    def track(self, config: Config) -> None:
+        """Settings of connection tracking that may change while it goes on."""
+        named = structs.asdict(config.conntrack.timeouts) if config.conntrack.timeouts else {}
+        timeouts = {sysctl(name): seconds for name, seconds in named.items() if seconds is not None}
+        self.dataplane.track(config.conntrack.per_port, timeouts)
 
     def place_statics(self, entries: Iterable[StaticMac]) -> None:
         """Put static entries into their bridges' FDBs, where they may be already."""
@@ -254,6 +278,12 @@ class _Change:
         index = [port.name for port in self._config.port].index(name)
         path = f"{check.place('port', index, name)}.{error.key}"
         return Problem(path, error.right, error.value).line(self._source)
+
+
+def sysctl(name: str) -> str:
+    """The kernel's name of a timeout: tcp_established is nf_conntrack_tcp_timeout_established."""
+    protocol, _, state = name.partition("_")
+    return f"nf_conntrack_{protocol}_timeout_{state}" if state else f"nf_conntrack_{protocol}_timeout"
 
 
 def _named_port(config: Config, name: str) -> Port:

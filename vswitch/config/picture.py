@@ -17,7 +17,7 @@ from ..filter.interfaces import interfaces_named
 from ..filter.model import Rulesets
 from ..l3.devices import Builder
 from ..ports.device import Device
-from ..views import DeviceView, Layer3View, NetworkMode
+from ..views import DeviceView, Layer3View, NetworkMode, RouteView
 from . import text
 from .model import Bridge, Config, Port, Storm
 
@@ -111,10 +111,15 @@ def layer3_view(picture: Picture, dataplane: Dataplane, firewall: Firewall) -> L
     bridges = tuple((dataplane.bridge_ids.get(bridge.name), bridge.name) for bridge in picture.config.bridge)
     return Layer3View(
         devices=devices,
-        routers=_builder(picture, dataplane).routes(),
+        routers=route_views(picture, dataplane),
         rules=firewall.compiled(picture.rulesets, Names(ports, devices, bridges)),
         nat=translates(picture.rulesets) or any(view.mode is NetworkMode.NAT for view in devices),
     )
+
+
+def route_views(picture: Picture, dataplane: Dataplane) -> tuple[tuple[RouteView, ...], ...]:
+    """The routes of each router, by its number."""
+    return _builder(picture, dataplane).routes()
 
 
 def _builder(picture: Picture, dataplane: Dataplane) -> Builder:

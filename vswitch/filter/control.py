@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Protocol
 
-from ..observe.report import Words
+from ..observe.report import Events, Words
 from . import connections, iptables
 from .connections import Command, ConntrackError
 from .firewall import Firewall
@@ -21,6 +21,9 @@ from .model import Rulesets
 EVENTS_KEPT = 4096
 LISTEN_S = 5.0  # events are noted for so long after somebody last asked
 RESTORE = ("iptables-restore", "ip6tables-restore")
+
+
+Event = tuple[int, Any, float]  # kind, the connection, wall-clock time
 
 
 class Tracked(Protocol):
@@ -41,7 +44,7 @@ class FilterControl:
                  change: Callable[[Callable[[Rulesets], Awaitable[Rulesets]]], Awaitable[None]]) -> None:
         self._firewall, self._tracked = firewall, tracked
         self._rulesets, self._change = rulesets, change
-        self._events_kept: deque[tuple[int, str]] = deque(maxlen=EVENTS_KEPT)
+        self._events_kept: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT)
         self._next_event = 1
         self._listening_until = 0.0
 
@@ -58,7 +61,7 @@ class FilterControl:
         try:
             await self._change(edit)
         except (ValueError, OSError, MemoryError) as error:
-            return Words("", f"{program}: {error}.\n", 4)
+            return Words(stderr=f"{program}: {error}.\n", code=4)
         self._firewall.set_counters(said[0].zero, said[0].set_counters)
         return _words(said[0])
 
@@ -76,37 +79,53 @@ class FilterControl:
         try:
             command = connections.parse(argv)
         except ConntrackError as error:
-            return Words("", str(error), 2)
+            return Words(stderr=str(error), code=2)
         return getattr(self, f"_{command.action}")(command)
 
     def _list(self, command: Command) -> Words:
         rows = [row for row in self._tracked if command.accepts(row)]
         text = "".join(connections.line(row, frozenset(command.output)) + "\n" for row in rows)
-        return Words(text, connections.shown(len(rows)), 0)
+        return Words(stdout=text, stderr=connections.shown(len(rows)))
 
     def _count(self, command: Command) -> Words:
-        return Words(f"{self._tracked.counters().entries}\n", "", 0)
+        return Words(stdout=f"{self._tracked.counters().entries}\n")
 
     def _delete(self, command: Command) -> Words:
         rows = [row for row in self._tracked if command.accepts(row)]
         gone = [row for row in rows if self._tracked.delete(row.index, row.serial)]
         text = "".join(connections.line(row, frozenset(command.output)) + "\n" for row in gone)
         message, code = connections.deleted(len(gone))
-        return Words(text, message, code)
+        return Words(stdout=text, stderr=message, code=code)
 
     def _flush(self, command: Command) -> Words:
         self._tracked.flush()
-        return Words("", connections.emptied(), 0)
+        return Words(stderr=connections.emptied())
 
     def _events(self, command: Command) -> Words:
-        return Words("", "conntrack: events are told by `vswitchctl conntrack -E`\n", 2)
+        return Words(stderr="conntrack: events are told by `vswitchctl conntrack -E`\n", code=2)
 
-    def events_after(self, after: int) -> tuple[list[str], int]:
-        """Lines of events that came after that number, and the number to ask for next."""
+    def events(self, after: int | None, argv: list[str]) -> Events:
+        """What has happened after a place in the stream, as `conntrack -E` tells it; None: begin to listen here."""
+        try:
+            command = connections.parse(argv)
+        except ConntrackError as error:
+            return Events(lines=[], next=0, stderr=str(error), code=2)
         self._listening_until = time.monotonic() + LISTEN_S
         self._tracked.listen(True)
         self._gather()
-        return [line for number, line in self._events_kept if number > after], self._next_event - 1
+        last = self._next_event - 1
+        if after is None:
+            return Events(lines=[], next=last)
+        oldest = self._events_kept[0][0] if self._events_kept else self._next_event
+        missed = f"conntrack: {oldest - after - 1} events came too fast\n" if oldest > after + 1 else ""
+        kept = (event for number, event in self._events_kept if number > after)
+        return Events(lines=list(self._told(command, kept)), next=last, stderr=missed)
+
+    @staticmethod
+    def _told(command: Command, events: Iterable[Event]) -> Iterator[str]:
+        for kind, row, when in events:
+            if kind & command.events and command.accepts(row):
+                yield connections.line(row, frozenset(command.output), kind, when=when)
 
     def tick(self) -> None:
         """Once a second: gather events while somebody listens, and stop when nobody has for a while."""
@@ -120,9 +139,9 @@ class FilterControl:
 
     def _gather(self) -> None:
         for event in self._tracked.events(EVENTS_KEPT):
-            self._events_kept.append((self._next_event, connections.line(event.row, event=event.kind)))
+            self._events_kept.append((self._next_event, (event.kind, event.connection, time.time())))
             self._next_event += 1
 
 
 def _words(outcome: iptables.Outcome) -> Words:
-    return Words(outcome.stdout, outcome.stderr, outcome.code)
+    return Words(stdout=outcome.stdout, stderr=outcome.stderr, code=outcome.code)

@@ -89,7 +89,7 @@ class SwitchReport(msgspec.Struct, frozen=True, kw_only=True):
 class PortStats(msgspec.Struct, frozen=True, kw_only=True):
     """A port's counters. Frames are charged to the port they came in by.
 
-    The books balance at rest: rx_frames + copied + generated = delivered + consumed + the sum of drops. Outside them:
+    The books balance at rest: rx_frames + copied + generated = delivered + consumed + merged + queued + the sum of drops. Outside them:
     `tx_frames`, what left by this port, whoever it came from; `segments`, what super-frames that left by this port were
     cut into; `segments_lost`, those of super-frames from this port that were not sent; and `kernel_drops`, frames lost
     before the switch could read them.
@@ -105,6 +105,8 @@ class PortStats(msgspec.Struct, frozen=True, kw_only=True):
     generated: int = 0
     delivered: int = 0
     consumed: int = 0
+    merged: int = 0
+    queued: int = 0
     segments: int = 0
     segments_lost: int = 0
     drops: dict[str, int]  # by reason; only reasons that happened
