@@ -43,6 +43,7 @@ cdef inline Extra *extra_add(Context *ctx, uint32_t length, uint16_t origin, uin
     extra.resume = 0
     extra.discard = False
     extra.ct = NO_ENTRY
+    extra.ct_info = 0
     if origin == SELF_PORT:
         count(&ctx.counters[SELF_PORT].generated, 1)
     return extra

@@ -29,6 +29,7 @@ from .address cimport device_broadcast, device_on_link, device_owns, group_mac, 
 from .answer cimport (
     complain_expired, complain_no_route, complain_prohibited, complain_too_big, hear_arp, serve_packet, wait_for,
 )
+from .loopback cimport loop_back
 from .neighbour cimport NUD_VALID, neighbour_find
 from .hop cimport set_macs, ttl_decrement, untag
 from .route cimport Route, route_find
@@ -36,6 +37,7 @@ from .route cimport Route, route_find
 cdef enum:
     IPV4_DONT_FRAGMENT = 0x4000
     HOST_ROUTE = 128
+    IPV6_MTU_MIN = 1280
 
 cdef inline void route(Context *ctx, Burst *burst) noexcept nogil:
     cdef uint32_t i
@@ -135,7 +137,7 @@ cdef inline uint8_t may_forward(const Device *device, const Packet *packet) noex
         return IP_SOURCE
     if packet.family == 4 and ((ip4_word(&packet.src) & 0xff) == 0 or ip4_word(&packet.src) == 0xffffffffU):
         return IP_SOURCE
-    if device_owns(device, &packet.src):
+    if device_owns(device, &packet.src) and not packet.flags & PACKET_LOCAL:
         return IP_SOURCE
     if ip_is_loopback(&packet.dst) or ip_is_zero(&packet.dst) or ip_is_link_local(&packet.dst) or ip_is_link_local(&packet.src):
         return NOT_FORWARDED
@@ -175,7 +177,9 @@ cdef inline bint fits(Frame *frame, const Packet *packet, uint32_t mtu) noexcept
         if packet.family == 6 and packet.largest > mtu:
             return False
         frame.flags |= FRAME_CUT
-        frame.cut = packet.largest if packet.largest < mtu else <uint16_t>mtu
+        frame.cut = packet.largest if packet.family == 4 or packet.largest > IPV6_MTU_MIN else IPV6_MTU_MIN
+        if frame.cut > mtu:
+            frame.cut = <uint16_t>mtu
         return packet.largest <= mtu or not load16be(packet.l3 + 6) & IPV4_DONT_FRAGMENT
     if length <= mtu:
         return True
@@ -272,7 +276,8 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
         out = own_device(ctx, device, packet, way)
         leave_towards(packet, out)
     if out == NULL:
-        return NO_ROUTE                 # to nobody, or to ourselves: NAT has not found whom an answer is for
+        verdict = loop_back(ctx, frame, packet, device) if way != NULL else NO_ROUTE
+        return verdict if verdict else forward_packet(ctx, frame, packet, device, own_route(ctx, device, packet))
     if not fits(frame, packet, out.mtu):
         return PACKET_TOO_BIG
     verdict = hook_output_filter(ctx, frame, packet)

@@ -1,0 +1,26 @@
+"""See loopback.pxd. A unit of its own: answers to what source NAT made look like ours, before NAT has undone it, are all
+that ever comes here."""
+from libc.stdint cimport uint8_t
+
+from ..core.context cimport Context
+from ..core.frame cimport Frame
+from ..core.ip cimport Ip, ip_equal
+from ..core.packet cimport NO_ENTRY, Packet
+from ..core.verdict cimport IP_SOURCE
+from ..filter.hooks cimport hook_input, hook_output_filter, hook_postrouting, hook_prerouting
+from .answer cimport serve_packet
+
+cdef uint8_t loop_back(Context *ctx, Frame *frame, Packet *packet, const Device *device) noexcept nogil:
+    cdef Ip before
+    cdef uint8_t verdict = hook_output_filter(ctx, frame, packet)
+    if not verdict:
+        verdict = hook_postrouting(ctx, frame, packet)
+    before = packet.dst
+    if not verdict:
+        verdict = hook_prerouting(ctx, frame, packet)
+    if verdict:
+        return verdict
+    if not ip_equal(&before, &packet.dst):
+        return IP_SOURCE if packet.family == 4 else 0   # our own source: IPv4 takes it for stolen, as in the kernel
+    verdict = hook_input(ctx, frame, packet)
+    return verdict if verdict else serve_packet(ctx, frame, packet)
