@@ -99,7 +99,7 @@ def _joined(out: Sequence[Outcome]) -> list[Outcome]:
     at = 0
     while at < len(out):
         pieces = _datagram(out[at:])
-        if len(pieces) > 1:
+        if pieces:
             joined.append((out[at][0], _without_cut(pieces[0]) + b"".join(one.data[one.upper :] for one in pieces[1:])))
         else:
             joined.append(out[at])

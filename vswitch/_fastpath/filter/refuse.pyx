@@ -33,8 +33,8 @@ cdef uint8_t refuse(Context *ctx, Frame *frame, Packet *packet, uint8_t verdict,
         return queue(ctx, frame, packet, table, hook, arg, target)
     if verdict == VERDICT_REJECT:
         if arg == 0:
-            reset(ctx, frame, packet)
-            close_connection(ctx.ct, packet, ctx.now_s)
+            if reset(ctx, frame, packet):
+                close_connection(ctx.ct, packet, ctx.now_s)
         elif sum_right(frame, packet):
             complain(ctx, frame, packet, <uint8_t>(arg >> 8), <uint8_t>arg, 0)
         return RULE_REJECT

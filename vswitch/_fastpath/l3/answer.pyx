@@ -98,14 +98,15 @@ cdef bint speaker(Context *ctx, const Packet *packet, const Device *device, Ip *
         return source_for(&ctx.snapshot.devices[way.device], &packet.src, source)
     return source_for(device, &packet.src, source)
 
-cdef void reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil:
+cdef bint reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil:
     cdef const Device *device = in_device(ctx, packet)
     cdef uint8_t *data
     if device == NULL or mac_is_group(frame.dst) or not tcp_resettable(packet, frame.needs & OFFLOAD_CSUM):
-        return
+        return False
     data = begin(ctx, frame, device, packet.family)
     if data != NULL:
         finish(ctx, frame, packet, device, tcp_reset(data + ETH_HLEN, packet, 0))
+    return data != NULL
 
 cdef void close_port(Context *ctx, const Frame *frame, const Packet *packet, const Device *device) noexcept nogil:
     """The reset of a host where nobody listens: it keeps the segment's TOS, and finds its connection by itself."""

@@ -5,14 +5,18 @@ from libc.stdint cimport uint8_t
 from ..core.context cimport Context
 from ..core.frame cimport Frame
 from ..core.ip cimport Ip, ip_equal
-from ..core.packet cimport NO_ENTRY, Packet
+from ..core.packet cimport NO_DEVICE, NO_PORT, Packet
 from ..core.verdict cimport IP_SOURCE
-from ..filter.hooks cimport hook_input, hook_output_filter, hook_postrouting, hook_prerouting
+from ..filter.hooks cimport hook_input, hook_output_filter, hook_output_mangle, hook_postrouting, hook_prerouting
 from .answer cimport serve_packet
 
 cdef uint8_t loop_back(Context *ctx, Frame *frame, Packet *packet, const Device *device) noexcept nogil:
     cdef Ip before
     cdef uint8_t verdict = hook_output_filter(ctx, frame, packet)
+    packet.out_dev = NO_DEVICE
+    packet.out_port = NO_PORT
+    if not verdict:
+        verdict = hook_output_mangle(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
     before = packet.dst

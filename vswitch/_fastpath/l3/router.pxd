@@ -23,7 +23,7 @@ from ..core.snapshot cimport (
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
 from ..filter.conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT
-from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_filter, hook_postrouting
+from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_filter, hook_output_mangle, hook_postrouting
 from ..l2.fdb cimport FDB_PORT_MASK, fdb_find, fdb_hash, fdb_key
 from .address cimport device_broadcast, device_on_link, device_owns, group_mac, ip_is_link_local, ip_is_loopback, source_for
 from .answer cimport (
@@ -37,7 +37,6 @@ from .route cimport Route, route_find
 cdef enum:
     IPV4_DONT_FRAGMENT = 0x4000
     HOST_ROUTE = 128
-    IPV6_MTU_MIN = 1280
 
 cdef inline void route(Context *ctx, Burst *burst) noexcept nogil:
     cdef uint32_t i
@@ -177,9 +176,7 @@ cdef inline bint fits(Frame *frame, const Packet *packet, uint32_t mtu) noexcept
         if packet.family == 6 and packet.largest > mtu:
             return False
         frame.flags |= FRAME_CUT
-        frame.cut = packet.largest if packet.family == 4 or packet.largest > IPV6_MTU_MIN else IPV6_MTU_MIN
-        if frame.cut > mtu:
-            frame.cut = <uint16_t>mtu
+        frame.cut = packet.largest if packet.largest < mtu else <uint16_t>mtu
         return packet.largest <= mtu or not load16be(packet.l3 + 6) & IPV4_DONT_FRAGMENT
     if length <= mtu:
         return True
@@ -256,6 +253,7 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     cdef const Device *device = &ctx.snapshot.devices[packet.in_dev]
     cdef const Route *way
     cdef const Device *out
+    cdef const Device *first
     cdef uint8_t verdict
     cdef Ip before = packet.dst
     way = own_route(ctx, device, packet)
@@ -268,19 +266,23 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     if packet.ct == NO_ENTRY:
         packet.tuple.zone = packet.zone
     leave_towards(packet, out)
+    first = out
     verdict = hook_output(ctx, frame, packet)
     if verdict:
         return verdict
     if not ip_equal(&before, &packet.dst):
         way = own_route(ctx, device, packet)
         out = own_device(ctx, device, packet, way)
-        leave_towards(packet, out)
     if out == NULL:
         verdict = loop_back(ctx, frame, packet, device) if way != NULL else NO_ROUTE
         return verdict if verdict else forward_packet(ctx, frame, packet, device, own_route(ctx, device, packet))
     if not fits(frame, packet, out.mtu):
         return PACKET_TOO_BIG
     verdict = hook_output_filter(ctx, frame, packet)
+    if out != first:
+        leave_towards(packet, out)      # as in the kernel, OUTPUT is about the first way, before NAT
+    if not verdict:
+        verdict = hook_output_mangle(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
     return verdict if verdict else link_out(ctx, frame, packet, out, way)
