@@ -39,6 +39,7 @@ DIFFERENCES = (
     Deliberate("no-interface", "not made", "iptables-save leaves out `! -i +`, by mistake: here it is saved"),
     Deliberate("header-edits", "not made", "IPv6 for the router itself, edited, is dropped by the kernel: wrong sum"),
     Deliberate("path-mtu", "set off", "the switch itself sends nothing that it had to know a path's MTU for"),
+    Deliberate("template", "not made", "in table raw, behind a CT rule, the kernel shows rules its empty template"),
     Deliberate("helpers", "not made", "RELATED by FTP and its like: no port of theirs is used"),
 )  # fmt: skip
 NAMES = frozenset(difference.name for difference in DIFFERENCES)

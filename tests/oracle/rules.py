@@ -107,6 +107,7 @@ class _Table:
         return ([more, *(word for word in words if "-p " not in word)], "-j DROP")
 
     def _raw(self, words: list[str], hooks: frozenset[str]) -> tuple[list[str], str]:
+        words = [word for word in words if "connmark" not in word and "conntrack" not in word]  # "template"
         zone = self.rng.choice((1, 2))
         way = self.rng.choice(("", "", "-orig", "-reply"))
         targets = ("-j ACCEPT", "-j CT --notrack", "-j NOTRACK", f"-j CT --zone{way} {zone}", "-j LOG")
