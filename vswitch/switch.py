@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from . import __version__, describe
+from . import __version__, describe, describe_router
 from .caretaker import Caretaker
 from .config import check
 from .config.apply import Applier, ApplyError, MetricsService, close_devices
@@ -47,6 +47,7 @@ from .observe.report import (
     SwitchReport,
     Words,
 )
+from .observe.router import RouterReport
 from .own import Own
 from .ports import Device, Links, open_device
 
@@ -230,7 +231,18 @@ class Switch:
             bridges=[self._bridge_report(bridge) for bridge in picture.config.bridge],
             ports=[describe.port_report(picture, port) for port in picture.config.port],
             workers=[describe.worker_report(i, c, now_ns) for i, c in enumerate(self._plane.worker_counters())],
+            networks=describe_router.networks(picture.config, self._plane.stations()),
+            uplinks=describe_router.uplinks(picture, self._plane.stations()),
+            connections=describe_router.connections(self._plane),
         )
+
+    def census(self) -> Any:
+        """A look at every connection, for `routing`; the one method that any thread may call."""
+        return self._plane.census()
+
+    def routing(self, census: Any) -> RouterReport:
+        """All above layer 2: connections, rules, neighbours, services."""
+        return describe_router.router_report(self._applier.picture, self._plane, self._services.reports(), census)
 
     def _bridge_report(self, bridge: Bridge) -> BridgeReport:
         ports = [port.name for port in self.config.ports_of(bridge.name)]
