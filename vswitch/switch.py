@@ -124,8 +124,15 @@ class Switch:
     ) -> list[str]:
         """`apply` what `edit` makes of the configuration in force when its turn comes. Also raises what `edit` does.
 
-        `rules` are texts in iptables-save form, IPv4's and IPv6's, that replace the rules in force; None keeps them."""
-        return await self._finished(self._change(edit, source, dry_run, rules))
+        `rules` are texts in iptables-save form, IPv4's and IPv6's, that replace the rules in force; None keeps them. With
+        `rejudge` live connections are judged as if they were new, and a line of the plan tells how many that ended.
+        """
+        lines = await self._finished(self._change(edit, source, dry_run, rules))
+        if rejudge and not dry_run:
+            judged, ended = await asyncio.to_thread(self._plane.rejudge)
+            lines.append(f"rejudge: {judged} connections judged, {ended} ended")
+            log.info("%s: %s", source, lines[-1])
+        return lines
 
     async def _change(self, edit: Edit, source: str, dry_run: bool, rules: Rules) -> list[str]:
         async with self._lock:
