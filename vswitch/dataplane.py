@@ -299,10 +299,6 @@ class Dataplane:
         """How many ways through the rules in force are remembered, and how many found no room."""
         return self._layer3.rules.path_counters() if self._layer3.rules else (0, 0)
 
-    def stations(self) -> Iterator[DeviceView]:
-        """The devices where the switch is a station, and has neighbours."""
-        return (view for view in self._layer3.devices if view.mac is not None)
-
     def fragment_counters(self):
         """Packets of which fragments wait, that were put together, and that were given up."""
         return self._shared.fragments.counters()

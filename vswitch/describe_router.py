@@ -42,8 +42,11 @@ TCP = 6
 _STATES = dict(enumerate(TCP_STATES, 1))
 
 
-def router_report(picture: Picture, plane: Dataplane, services: list[ServiceReport], census: Any) -> RouterReport:
+def router_report(
+    picture: Picture, plane: Dataplane, devices: Iterable[DeviceView], services: list[ServiceReport], census: Any
+) -> RouterReport:
     """All that there is to say, given a look at every connection."""
+    paths, refusals = plane.rule_paths()
     return RouterReport(
         connections=connections(plane),
         protocols=_protocols(census.states),
@@ -51,8 +54,8 @@ def router_report(picture: Picture, plane: Dataplane, services: list[ServiceRepo
         zones=list(_zones(picture.config, plane)),
         ports=list(_ports(picture.config, plane)),
         nat=_nat(plane, census),
-        rules=RulesReport(tables=_rules(picture.rulesets), **dict(zip(("paths", "path_refusals"), plane.rule_paths(), strict=True))),
-        neighbours=_neighbours(plane),
+        rules=RulesReport(tables=_rules(picture.rulesets), paths=paths, path_refusals=refusals),
+        neighbours=_neighbours(plane, devices),
         packets=_packets(plane),
         own=_own(plane),
         services=services,
@@ -133,12 +136,11 @@ def _rules(rulesets: Rulesets) -> dict[tuple[str, str], int]:
     }
 
 
-def _neighbours(plane: Dataplane) -> NeighboursReport:
+def _neighbours(plane: Dataplane, devices: Iterable[DeviceView]) -> NeighboursReport:
     """By device and state, of devices that can have any: those where the switch has a MAC."""
     counters, found = plane.neighbours.counters(), plane.neighbours.states()
-    states = {
-        (device.name, state): found.get((device.id, state), 0) for device in plane.stations() for state in NEIGHBOUR_STATES
-    }
+    stations = [device for device in devices if device.mac is not None]
+    states = {(view.name, state): found.get((view.id, state), 0) for view in stations for state in NEIGHBOUR_STATES}
     return NeighboursReport(
         states=states,
         created=counters.created,

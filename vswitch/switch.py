@@ -223,6 +223,7 @@ class Switch:
     def show(self) -> SwitchReport:
         """The whole switch, as `vswitchctl show` prints it."""
         picture, now_ns = self._applier.picture, time.monotonic_ns()
+        layer3 = device_views(picture, self._plane)
         metrics = self._applier.metrics
         return SwitchReport(
             version=__version__,
@@ -238,8 +239,8 @@ class Switch:
             bridges=[self._bridge_report(bridge) for bridge in picture.config.bridge],
             ports=[describe.port_report(picture, port) for port in picture.config.port],
             workers=[describe.worker_report(i, c, now_ns) for i, c in enumerate(self._plane.worker_counters())],
-            networks=describe_router.networks(picture.config, self._plane.stations()),
-            uplinks=describe_router.uplinks(picture, self._plane.stations()),
+            networks=describe_router.networks(picture.config, layer3),
+            uplinks=describe_router.uplinks(picture, layer3),
             connections=describe_router.connections(self._plane),
         )
 
@@ -249,7 +250,9 @@ class Switch:
 
     def routing(self, census: Any) -> RouterReport:
         """All above layer 2: connections, rules, neighbours, services."""
-        return describe_router.router_report(self._applier.picture, self._plane, self._services.reports(), census)
+        picture = self._applier.picture
+        devices = device_views(picture, self._plane)
+        return describe_router.router_report(picture, self._plane, devices, self._services.reports(), census)
 
     def _bridge_report(self, bridge: Bridge) -> BridgeReport:
         ports = [port.name for port in self.config.ports_of(bridge.name)]
