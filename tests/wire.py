@@ -138,11 +138,12 @@ def _with_tag(frame: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:
 def transfer(size: int, address: str, *, sender: str, receiver: str) -> None:
     """Send `size` random bytes over TCP between two namespaces, to `address`; fail unless they arrive as they were."""
     with inside(receiver):
-        listener = socket.create_server((address, 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.create_server((address, 0), family=family)
     with listener, ThreadPoolExecutor(1) as pool:
         listener.settimeout(LIMIT_S)
         received = pool.submit(_receive, listener)
-        assert _send(size, listener.getsockname(), sender) == received.result()
+        assert _send(size, listener.getsockname()[:2], sender) == received.result()
 
 
 def _send(size: int, address: tuple[str, int], netns: str) -> str:
