@@ -332,7 +332,7 @@ def turn(bytes packet not None, str source, bint partial=False):
     if not _dissect(&p, exact.data, exact.length) or not echo.echo_is_request(&p) \
             or not echo.echo_turn(&p, &own, partial):
         return None
-    return exact.data[:exact.length]
+    return exact.data[:p.length]
 
 
 def error(bytes packet not None, uint8_t kind, uint8_t code, uint32_t info, str source, ProbeDevice device=None):
@@ -355,7 +355,7 @@ def reset(bytes packet not None, bint partial=False):
     cdef Packet p
     if not _dissect(&p, exact.data, exact.length) or not echo.tcp_resettable(&p, partial):
         return None
-    length = echo.tcp_reset(out.data, &p)
+    length = echo.tcp_reset(out.data, &p, p.tos)
     return out.data[:length]
 
 
@@ -366,7 +366,7 @@ def decrement(bytes packet not None):
     if not _dissect(&p, exact.data, exact.length):
         return None
     rewrite.ttl_decrement(&p)
-    return exact.data[:exact.length]
+    return exact.data[:p.length]
 
 
 def macs(bytes frame not None, str dst, str src):
@@ -374,7 +374,7 @@ def macs(bytes frame not None, str dst, str src):
     cdef _Exact exact = _Exact(frame)
     rewrite.set_macs(exact.data, _mac(dst), _mac(src))
     rewrite.set_destination(exact.data, _mac(dst))
-    return exact.data[:exact.length]
+    return exact.data[:p.length]
 
 
 def allowed(limit.IcmpLimiter limiter not None, uint16_t device, str host, uint64_t now_ns):

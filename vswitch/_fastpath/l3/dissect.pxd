@@ -286,16 +286,20 @@ cdef inline void transport(Packet *packet) noexcept nogil:
     cdef uint8_t proto = packet.tuple.proto
     cdef uint32_t size
     if proto == PROTO_TCP:
-        size = (l4[12] >> 4) * 4 if packet.l4_length >= 20 else 0
-        if size < 20 or size > packet.l4_length:
+        if packet.l4_length < 20:
             packet.flags |= PACKET_SHORT
             return
+        size = (l4[12] >> 4) * 4
+        if size < 20 or size > packet.l4_length:
+            packet.flags |= PACKET_SHORT    # INVALID; rules can ask for ports and flags all the same
         packet.tcp_flags = l4[13]
     elif proto == PROTO_UDP:
-        size = load16be(l4 + 4) if packet.l4_length >= 8 else 0
-        if size < 8 or size > packet.l4_length:
+        if packet.l4_length < 8:
             packet.flags |= PACKET_SHORT
             return
+        size = load16be(l4 + 4)
+        if size < 8 or size > packet.l4_length:
+            packet.flags |= PACKET_SHORT
     elif proto == PROTO_ICMP or proto == PROTO_ICMPV6:
         if packet.l4_length < 8:
             packet.flags |= PACKET_SHORT
