@@ -17,6 +17,7 @@ SYN, ACK = 2, 16
 PAYLOAD = 6  # of 60 bytes, 54 are headers
 SERVER_PORT = 80
 FIRST_PORT = 1024
+PORTS = 59_999
 IP_BASE, TCP_BASE = 0x4500 + 46 + 0x4000 + 0x4006, 6 + 20 + PAYLOAD
 
 
@@ -34,9 +35,10 @@ class Flow(NamedTuple):
 
 
 def flows(count: int, clients: Sequence[int], servers: Sequence[int]) -> list[Flow]:
-    """So many connections, no two from the same client's port, clients in turn."""
-    return [Flow(clients[n % len(clients)], FIRST_PORT + n // len(clients) % 60_000,
-                 servers[n // len(clients) % len(servers)]) for n in range(count)]
+    """So many connections, clients in turn, no two from the same port as long as there are ports: what is masqueraded keeps it.
+
+    PORTS is prime, so that clients and ports meet in ever new pairs."""
+    return [Flow(clients[n % len(clients)], FIRST_PORT + n % PORTS, servers[n % len(servers)]) for n in range(count)]
 
 
 def shuffled(items: Sequence, count: int) -> list:
