@@ -111,7 +111,7 @@ class FakeSwitch:
         return [RouteReport(router="main", to="10.0.0.0/24", via=None, device="br0.10"), *own]
 
     def neighbours(self) -> list[NeighbourReport]:
-        known = ("10.0.0.5", "52:54:00:00:00:05", "REACHABLE"), ("10.0.0.6", None, "FAILED")
+        known = ("10.0.0.5", "52:54:00:00:00:05", "reachable"), ("10.0.0.6", None, "failed")
         return [NeighbourReport(device="br0.10", address=a, mac=m, state=s, age_s=1.5) for a, m, s in known]
 
     def leases(self) -> list[NetworkLease]:

@@ -20,6 +20,7 @@ from vswitch._fastpath.core.snapshot import SnapshotOwner
 from vswitch._fastpath.core.verdict import DROP_REASONS
 from vswitch._fastpath.filter.conntrack import ConnectionTable
 from vswitch._fastpath.filter.nat import masquerade_flush
+from vswitch._fastpath.filter.rejudge import rejudge
 from vswitch._fastpath.filter.ruleset import CompiledRuleset
 from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
 from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
@@ -90,6 +91,7 @@ class Dataplane:
         self._bridges: dict[int, BridgeView] = {}
         self._ports: dict[int, PortView] = {}
         self._layer3 = Layer3View()
+        self._owner: SnapshotOwner | None = None  # of the snapshot in force
         self._compiled = 0
         self._own = MemoryPort("own", workers, notify=True)
         self.own = OwnPort(self._own)
@@ -132,6 +134,7 @@ class Dataplane:
             old_layer3, self._layer3 = self._layer3, layer3
             self._unwatch()
             self._reset(old_ports)
+            self._owner = owner
             self._superseded.append(self._shared.publish(owner))
             self._watch()
             await self._quiesce()
@@ -229,6 +232,11 @@ class Dataplane:
     def rule_counters(self):
         """Packets and bytes by place, all workers together."""
         return self._shared.rule_counters
+
+    def rejudge(self) -> tuple[int, int]:
+        """End the connections that the rules in force would not let begin; how many were judged, and ended. On any thread:
+        a million take a second or two."""
+        return rejudge(self.connections, self._owner, self._shared.rule_counters) if self._owner else (0, 0)
 
     def attend(self, queue: int, on: bool) -> None:
         """Whether packets for that queue number are to be handed over."""

@@ -123,8 +123,15 @@ class Switch:
     ) -> list[str]:
         """`apply` what `edit` makes of the configuration in force when its turn comes. Also raises what `edit` does.
 
-        `rules` are texts in iptables-save form, IPv4's and IPv6's, that replace the rules in force; None keeps them."""
-        return await self._finished(self._change(edit, source, dry_run, rules))
+        `rules` are texts in iptables-save form, IPv4's and IPv6's, that replace the rules in force; None keeps them. With
+        `rejudge` live connections are judged as if they were new, and a line of the plan tells how many that ended.
+        """
+        lines = await self._finished(self._change(edit, source, dry_run, rules))
+        if rejudge and not dry_run:
+            judged, ended = await asyncio.to_thread(self._plane.rejudge)
+            lines.append(f"rejudge: {judged} connections judged, {ended} ended")
+            log.info("%s: %s", source, lines[-1])
+        return lines
 
     async def _change(self, edit: Edit, source: str, dry_run: bool, rules: Rules) -> list[str]:
         async with self._lock:
@@ -134,7 +141,7 @@ class Switch:
             plan = diff(self.config, config)
             if plan.restart:
                 raise ApplyError(f"{source}: {line}" for line in plan.restart)
-            rulesets = _restored(self._applier.picture.rulesets, rules, source)
+            rulesets = restored(self._applier.picture.rulesets, rules, source)
             lines = plan.lines + ["load the rules of firewall.rules"] * (rulesets is not self._applier.picture.rulesets)
             if dry_run:
                 return lines
@@ -292,7 +299,7 @@ class Switch:
         return number
 
 
-def _restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
+def restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
     """The rules of these texts in place of those there are. Raises ApplyError naming the line."""
     for program, key, text in zip(("iptables-restore", "ip6tables-restore"), ("rules", "rules6"), rules, strict=True):
         if text is None:
@@ -301,8 +308,13 @@ def _restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
         outcome = iptables.run(program, [], text, emptied)
         if outcome.code:
             raise ApplyError([f"{source}: firewall.{key}: {outcome.stderr.strip().splitlines()[0]}"])
-        rulesets = outcome.rulesets
+        if _text(outcome.rulesets, program) != _text(rulesets, program):  # else counters go on
+            rulesets = outcome.rulesets
     return rulesets
+
+
+def _text(rulesets: Rulesets, program: str) -> str:
+    return iptables.run(program.replace("restore", "save"), [], "", rulesets).stdout
 
 
 def _without(rulesets: Rulesets, family: int) -> Rulesets:

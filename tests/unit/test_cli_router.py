@@ -113,7 +113,7 @@ def test_lists(run: Run) -> None:
         "main    10.0.0.0/24     on link     br0.10", "main    192.168.0.0/16  10.1.0.254  eth1",
     ]  # fmt: skip
     assert run("neighbours").out.splitlines()[1:] == [
-        "br0.10  10.0.0.5  52:54:00:00:00:05  REACHABLE  2 s", "br0.10  10.0.0.6  -                  FAILED     2 s",
+        "br0.10  10.0.0.5  52:54:00:00:00:05  reachable  2 s", "br0.10  10.0.0.6  -                  failed     2 s",
     ]  # fmt: skip
     assert "br0.10   10.0.0.100  52:54:00:00:00:05  web   bound  58m 20s  tapA" in run("leases").out
     for words in ("network list", "route list", "neighbours", "leases"):

@@ -3,8 +3,8 @@
 A worker hands over what is for a service (io/own.pxd); `receive` gives it to the network's DHCP server, resolver or router
 advertiser. DHCP and router advertisements answer with frames, since their clients have no address yet; DNS answers with
 packets, which pass the hooks and connection tracking as any host's would. `follow` takes over a configuration: a network
-whose settings stay as they are keeps its servers, and leases outlive even a change of them, by their file. Guests are told of
-a way out, or of a resolver, only where there is one.
+whose settings stay as they are keeps its servers, and leases outlive even a change of them, by their file. Guests are
+told of a way out, or of a resolver, only where there is one.
 
 Everything runs on the daemon's event loop.
 """
@@ -82,8 +82,8 @@ class Served:
 class Services:
     """DHCP, DNS and router advertisements of every network that has them.
 
-    `port_name` tells a port's name by its id, `port_exists` whether the switch has a port of that name: the lease of a guest
-    whose port is gone may follow it to another.
+    `port_name` tells a port's name by its id, `port_exists` whether the switch has a port of that name: the lease of a
+    guest whose port is gone may follow it to another.
     """
 
     def __init__(
@@ -218,7 +218,8 @@ def _ra(network: Network, view: DeviceView) -> RouterAdvertiser | None:
     settings = _with_resolver(network.ra, network)
     if view.mode is NetworkMode.ISOLATED:
         settings = changed(settings, lifetime_s=0)
-    return RouterAdvertiser(settings, Router(view.mac, link_local, tuple(a for a in own if not a.is_link_local), view.mtu))
+    addresses = tuple(address for address in own if not address.is_link_local)
+    return RouterAdvertiser(settings, Router(view.mac, link_local, addresses, view.mtu))
 
 
 def _is_router_solicitation(frame: bytes) -> bool:

@@ -19,8 +19,8 @@ from .natrange cimport NAT_NETMAP, NatRange
 from .refuse cimport refuse
 from .rewrite cimport NAT_SRC, NatManip
 from .rule cimport (
-    HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, NO_CHAIN, TABLE_NAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT, Ruleset,
-    Target,
+    HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, NO_CHAIN, TABLE_NAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT, Chain,
+    Ruleset, Target,
 )
 from .walk cimport (
     VERDICT_ACCEPT, VERDICT_NAT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_table,
@@ -43,10 +43,18 @@ cdef uint8_t bind_connection(Context *ctx, Frame *frame, Packet *packet, uint32_
             return set_up(ctx, packet, walk.target, manip, hook)
         if verdict != VERDICT_ACCEPT:
             return refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
+        if accepted_by_rule(rules, &walk, packet.family == 6, hook):
+            nat_null(entry, manip)      # exempt, from the network's own masquerading too
+            return PENDING
     if hook == HOOK_POSTROUTING and masquerades(ctx, packet):
         return masquerade(ctx, packet, NULL)
     nat_null(entry, manip)
     return PENDING
+
+cdef bint accepted_by_rule(const Ruleset *rules, const Walk *walk, uint32_t is_v6, uint32_t hook) noexcept nogil:
+    """Whether a rule spoke the last word, and not the policy, which counts last where it does."""
+    cdef const Chain *chain = &rules.chains[rules.entry[is_v6][TABLE_NAT][hook]]
+    return walk.n_counted and walk.counted[walk.n_counted - 1] != chain.policy_counter
 
 cdef uint8_t way_of(uint32_t hook) noexcept nogil:
     if hook == HOOK_POSTROUTING:

@@ -37,7 +37,8 @@ cdef enum:
     IPV4_MF = 0x2000
     IPV4_OFFSET = 0x1fff
     ARP_LEN = 28
-    ARP_TARGET = 24                     # where the target's protocol address lies
+    ARP_SENDER = 14                     # where the sender's protocol address lies, and the target's
+    ARP_TARGET = 24
     PORT_BOOTPS = 67
     ND_ROUTER_SOLICIT = 133
     ND_NEIGHBOUR_SOLICIT = 135
@@ -86,18 +87,33 @@ cdef inline uint8_t dissect_frame(Context *ctx, const Port *port, Frame *frame, 
     ethertype = load16be(frame.data + l3_off - 2)
     if ethertype == ETH_P_ARP:
         return claim_arp(device, frame, l3_off)
+    if ethertype == ETH_P_IPV6 and device.kind == DEVICE_NETWORK and speaks_as_us(device, frame, l3_off):
+        return SPOOFED
     if not (frame.flags & FRAME_TO_US or device.hooks or (mac_is_group(frame.dst) and device.kind == DEVICE_NETWORK)):
         return PENDING
     return dissect_ip(device, port, frame, packet, ethertype, l3_off)
 
 cdef inline uint8_t claim_arp(const Device *device, Frame *frame, uint32_t l3_off) noexcept nogil:
-    """ARP passes no hook. A question for one of the gateway's addresses is for the switch, any other is bridged."""
-    cdef Ip target
-    if not frame.flags & FRAME_TO_US and device.kind == DEVICE_NETWORK and frame.len >= l3_off + ARP_LEN:
-        target = ip4_at(frame.data + l3_off + ARP_TARGET)
-        if is_ours(device, &target):
+    """ARP passes no hook. A question for one of the gateway's addresses is for the switch, any other is bridged; but nobody
+    speaks in the gateway's name."""
+    cdef Ip address
+    if device.kind == DEVICE_NETWORK and frame.len >= l3_off + ARP_LEN:
+        address = ip4_at(frame.data + l3_off + ARP_SENDER)
+        if is_ours(device, &address):
+            return SPOOFED
+        address = ip4_at(frame.data + l3_off + ARP_TARGET)
+        if is_ours(device, &address):
             frame.flags |= FRAME_TO_US
     return PENDING
+
+cdef inline bint speaks_as_us(const Device *device, const Frame *frame, uint32_t l3_off) noexcept nogil:
+    """Whether a neighbour advertisement, to whomever it goes, is for an address of the gateway's."""
+    cdef const uint8_t *ip = frame.data + l3_off
+    cdef Ip target
+    if frame.len < l3_off + IPV6_HLEN + 24 or ip[6] != PROTO_ICMPV6 or ip[IPV6_HLEN] != ND_NEIGHBOUR_ADVERT:
+        return False
+    target = ip6_at(ip + IPV6_HLEN + 8)
+    return is_ours(device, &target)
 
 cdef inline bint is_ours(const Device *device, const Ip *ip) noexcept nogil:
     """Whether the switch has the address on this device."""
