@@ -143,5 +143,5 @@ def _by_chain(text: str) -> dict[tuple[str, str], list[str]]:
 
 def _without_idle(chains: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], list[str]]:
     """Without the tables that have no rule and no policy but ACCEPT."""
-    busy = {table for (table, _), lines in chains.items() if len(lines) > 1 or " ACCEPT [" not in lines[0]}
+    busy = {table for (table, _), lines in chains.items() if len(lines) > 1 or " DROP [" in lines[0]}
     return {key: lines for key, lines in chains.items() if key[0] in busy}

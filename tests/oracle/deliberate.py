@@ -36,6 +36,7 @@ DIFFERENCES = (
     Deliberate("own-source", "not made", "what claims to come from the switch's own MAC or IPv6 address is dropped"),
     Deliberate("record-route", "not made", "no address is written into IPv4's options, nor are they echoed (RFC 7126)"),
     Deliberate("cut-header", "not made", "an IPv6 fragment that cuts the upper header is dropped (RFC 8200, 4.5)"),
+    Deliberate("no-interface", "not made", "iptables-save leaves out `! -i +`, by mistake: here it is saved"),
     Deliberate("helpers", "not made", "RELATED by FTP and its like: no port of theirs is used"),
 )  # fmt: skip
 NAMES = frozenset(difference.name for difference in DIFFERENCES)

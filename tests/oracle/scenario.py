@@ -195,11 +195,11 @@ def _envelope(rng: random.Random, step: Step, ident: int) -> Envelope:
 
 
 def _size(step: Step) -> int:
-    """How long the packet's payload will be, about."""
+    """How long the packet's payload will be, at least."""
     body = step.body
     if isinstance(body, Segment):
         return 20 + len(body.options) + body.length
-    return 64 if isinstance(body, Error) else 8 + body.length
+    return 28 if isinstance(body, Error) else body.length + (8 if step.flow.protocol != OTHER else 0)
 
 
 def _least(step: Step) -> int:
@@ -209,6 +209,7 @@ def _least(step: Step) -> int:
 
 def _cut(rng: random.Random, size: int, least: int) -> tuple[tuple[int, int, bool], ...]:
     """Fragments: in order mostly; else in disorder, one missing, one twice, or two that overlap."""
+    size = max(1, size)
     step = max(least, size // (rng.choice((2, 3, 4)) + size // MTU) // 8 * 8)
     pieces = [(at, at + step, True) for at in range(0, size, step)]
     pieces[-1] = (pieces[-1][0], END, False)

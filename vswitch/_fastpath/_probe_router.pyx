@@ -366,7 +366,7 @@ def decrement(bytes packet not None):
     if not _dissect(&p, exact.data, exact.length):
         return None
     rewrite.ttl_decrement(&p)
-    return exact.data[:p.length]
+    return exact.data[:exact.length]
 
 
 def macs(bytes frame not None, str dst, str src):
@@ -374,7 +374,7 @@ def macs(bytes frame not None, str dst, str src):
     cdef _Exact exact = _Exact(frame)
     rewrite.set_macs(exact.data, _mac(dst), _mac(src))
     rewrite.set_destination(exact.data, _mac(dst))
-    return exact.data[:p.length]
+    return exact.data[:exact.length]
 
 
 def allowed(limit.IcmpLimiter limiter not None, uint16_t device, str host, uint64_t now_ns):

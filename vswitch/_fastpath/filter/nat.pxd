@@ -95,7 +95,8 @@ cdef inline uint8_t nat_rewrite(const CtEntry *entry, Packet *packet, Frame *fra
     if packet.ct_info & CT_RELATED and proto_is_icmp(packet.tuple.proto):
         return quote_rewrite(entry, packet, frame, manip, direction)
     end = nat_inverse(&entry.tuple[1 - direction], manip)
-    if not still_same(entry, &packet.tuple, direction):
+    # An answer has its entry from the packet that it answers; the packet of a new one may change the tuple meanwhile.
+    if not packet.ct_info & CT_RELATED and not still_same(entry, &packet.tuple, direction):
         return NAT_MALFORMED
     rewrite_packet(packet, frame, manip, &end)
     return 0

@@ -60,6 +60,9 @@ cdef void finish(Context *ctx, const Frame *frame, const Packet *packet, const D
     extra.ct_info = CT_RELATED if packet.ct_info & CT_REPLY else CT_RELATED | CT_REPLY
 
 cdef const Device *in_device(Context *ctx, const Packet *packet) noexcept nogil:
+    """Where the packet came in; for one of the router's own, the device that it concerns."""
+    if packet.flags & PACKET_LOCAL and ctx.came_back.device < ctx.snapshot.n_devices:
+        return &ctx.snapshot.devices[ctx.came_back.device]
     return &ctx.snapshot.devices[packet.in_dev] if packet.in_dev < ctx.snapshot.n_devices else NULL
 
 cdef void complain(Context *ctx, const Frame *frame, const Packet *packet, uint8_t kind, uint8_t code,
@@ -67,7 +70,7 @@ cdef void complain(Context *ctx, const Frame *frame, const Packet *packet, uint8
     cdef const Device *device = in_device(ctx, packet)
     cdef Ip source
     cdef uint8_t *data
-    if device == NULL or mac_is_group(frame.dst) or packet.flags & PACKET_BAD_CHECKSUM:
+    if device == NULL or mac_is_group(frame.dst):
         return
     if not icmp_answerable(packet, device, kind, code):
         return
@@ -89,7 +92,9 @@ cdef bint speaker(Context *ctx, const Packet *packet, const Device *device, Ip *
     if way != NULL and device_owns(&ctx.snapshot.devices[way.device], &packet.dst):
         return True
     way = route_find(&ctx.snapshot.routers[device.router], &packet.src)
-    return source_for(&ctx.snapshot.devices[way.device] if way != NULL else device, &packet.src, source)
+    if way != NULL:
+        return source_for(&ctx.snapshot.devices[way.device], &packet.src, source)
+    return source_for(device, &packet.src, source)
 
 cdef void reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil:
     cdef const Device *device = in_device(ctx, packet)
@@ -316,6 +321,7 @@ cdef uint8_t serve_udp(Context *ctx, Frame *frame, Packet *packet, const Device 
         return hand_over(ctx, frame, packet)
     if packet.dport == SERVICE_DNS and device.services & DEVICE_DNS and not mac_is_group(frame.dst):
         return hand_over(ctx, frame, packet)
+    packet.ct = NO_ENTRY                # what a host says has to find its connection by itself
     if packet.family == 4:
         complain(ctx, frame, packet, ICMP_UNREACHABLE, PORT_UNREACHABLE, 0)
     else:
