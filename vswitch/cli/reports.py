@@ -38,9 +38,9 @@ def _metrics(listen: str | None) -> str:
 
 def _connections(table: Json) -> str:
     """How full the table is, and what that has cost already."""
-    told = f"connections: {table['entries']} of at most {table['limit']}"
-    lost = (("drops", "dropped: no room"), ("refused", "refused: over a port's budget"), ("early_drops", "made room early"))
-    return told + "".join(f", {table[key]} {words}" for key, words in lost if table[key])
+    told = f"connections: {table['entries']:,} of at most {table['limit']:,}"
+    lost = (("drops", "dropped for want of room"), ("refused", "over a port's budget"), ("early_drops", "made room early"))
+    return told + "".join(f", {table[key]:,} {words}" for key, words in lost if table[key])
 
 
 def bridges(rows: list[Json]) -> None:
