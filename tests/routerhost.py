@@ -113,7 +113,9 @@ class RouterHost(SwitchHost):
 
     def connections(self, *words: str) -> list[str]:
         """The lines of `conntrack -L WORDS`."""
-        return self.post("conntrack", {"argv": ["-L", *words]})["stdout"].splitlines()
+        answer = self.post("conntrack", {"argv": ["-L", *words]})
+        assert answer["code"] == 0, answer
+        return answer["stdout"].splitlines()
 
     def count(self) -> int:
         """How many connections there are."""

@@ -45,6 +45,7 @@ class SwitchHost:
         self.run_dir = lab.path(f"{stem}-run")
         self.file = lab.path(f"{stem}.toml")
         self.ports: dict[str, dict[str, object]] = {}
+        self.bridge_keys: dict[str, object] = {}
         self._switch = {"run_dir": str(self.run_dir), **switch}
         self._addresses: list[tuple[str, str, str]] = []
         self.daemon: Running | None = None
@@ -64,7 +65,7 @@ class SwitchHost:
 
     def tables(self) -> list[tuple[str, dict[str, object]]]:
         """The configuration's tables: the line that begins each, and its keys."""
-        tables = [("[switch]", self._switch), ("[metrics]", {"listen": ""}), ("[[bridge]]", {"name": "br0"})]
+        tables = [("[switch]", self._switch), ("[metrics]", {"listen": ""}), ("[[bridge]]", {"name": "br0"} | self.bridge_keys)]
         return tables + [("[[port]]", {"name": name} | keys) for name, keys in self.ports.items()]
 
     def text(self) -> str:
