@@ -142,7 +142,7 @@ class Switch:
             plan = diff(self.config, config)
             if plan.restart:
                 raise ApplyError(f"{source}: {line}" for line in plan.restart)
-            rulesets = _restored(self._applier.picture.rulesets, rules, source)
+            rulesets = restored(self._applier.picture.rulesets, rules, source)
             lines = plan.lines + ["load the rules of firewall.rules"] * (rulesets is not self._applier.picture.rulesets)
             if dry_run:
                 return lines
@@ -314,7 +314,7 @@ class Switch:
         return number
 
 
-def _restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
+def restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
     """The rules of these texts in place of those there are. Raises ApplyError naming the line."""
     for program, key, text in zip(("iptables-restore", "ip6tables-restore"), ("rules", "rules6"), rules, strict=True):
         if text is None:
@@ -323,8 +323,13 @@ def _restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
         outcome = iptables.run(program, [], text, emptied)
         if outcome.code:
             raise ApplyError([f"{source}: firewall.{key}: {outcome.stderr.strip().splitlines()[0]}"])
-        rulesets = outcome.rulesets
+        if _text(outcome.rulesets, program) != _text(rulesets, program):  # else counters go on
+            rulesets = outcome.rulesets
     return rulesets
+
+
+def _text(rulesets: Rulesets, program: str) -> str:
+    return iptables.run(program.replace("restore", "save"), [], "", rulesets).stdout
 
 
 def _without(rulesets: Rulesets, family: int) -> Rulesets:
