@@ -207,6 +207,16 @@ cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogi
         ct_event(ct, CT_EVENT_NEW, index, now_s)
     return 0
 
+cdef void ct_hold(Conntrack *ct, const Packet *packet) noexcept nogil:
+    """One more copy of the packet has its connection, if that is new: each is to reach ct_confirm or ct_abandon."""
+    cdef CtEntry *entry = &ct.entry[packet.ct]
+    if packet.ct == NO_ENTRY:
+        return
+    spin_lock(ct_lock(ct, packet.ct))
+    if entry.use == CT_UNCONFIRMED and ct_same(&entry.tuple[CT_ORIGINAL], &packet.tuple):
+        entry.next += 1
+    spin_unlock(ct_lock(ct, packet.ct))
+
 cdef void ct_abandon(Conntrack *ct, Packet *packet) noexcept nogil:
     """The packet goes no further: if its connection is new, it never was. Call for every packet that is dropped."""
     if packet.ct != NO_ENTRY and become(ct, packet, CT_CONFIRMING):
