@@ -16,7 +16,6 @@ import errno
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,34 +93,19 @@ class QueueServer:
             reason = refusal(peer_of(sock), self._group)
         except OSError:
             reason = "nobody is there"
-        if reason is None and len(self._listeners) >= MAX_LISTENERS:
-            reason = f"{MAX_LISTENERS} listeners are the most"
-        if reason is not None:
-            turn_away(sock, errno.EACCES, reason)
-            return
-        self._listeners.add(Listener(sock, self._queues, self._listeners.discard))
-
-    def tick(self) -> None:
-        """Hang up on who does not say what he wants."""
-        for listener in list(self._listeners):
-            if listener.number is None and time.monotonic() - listener.since > HELLO_S:
-                listener.close()
-
-
-def turn_away(sock: socket.socket, code: int, reason: str) -> None:
-    """Say why, and hang up."""
-    with contextlib.suppress(OSError):
-        sock.send(WELCOME.pack(MAGIC, VERSION, code) + reason.encode())
-    sock.close()
+        if len(self._listeners) >= MAX_LISTENERS:
+            sock.close()
+        else:
+            self._listeners.add(Listener(sock, self._queues, reason, self._listeners.discard))
 
 
 class Listener:
-    """One connection. `number` is its queue once it has said so."""
+    """One connection. `number` is its queue once it has said so; `reason` is why it may have none, which it hears then."""
 
-    def __init__(self, sock: socket.socket, queues: Queues, gone: Callable[[Listener], None]) -> None:
+    def __init__(self, sock: socket.socket, queues: Queues, reason: str | None, gone: Callable[[Listener], None]) -> None:
         self.number: int | None = None
-        self.since = time.monotonic()
-        self._socket, self._queues, self._gone = sock, queues, gone
+        self._socket, self._queues, self._reason, self._gone = sock, queues, reason, gone
+        self._patience = asyncio.get_running_loop().call_later(HELLO_S, self.close)
         with contextlib.suppress(OSError):  # only root may go beyond net.core.wmem_max
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BUFFER)
@@ -136,6 +120,7 @@ class Listener:
 
     def _leave(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._patience.cancel()
         self._gone(self)
         if self.number is not None:
             self._queues.leave(self.number)
@@ -161,11 +146,14 @@ class Listener:
         magic, version, number = HELLO.unpack(message) if len(message) == HELLO.size else (b"", 0, 0)
         if magic != MAGIC or version != VERSION:
             return self._refuse(errno.EPROTO, f"this switch speaks version {VERSION} of its queues' protocol")
+        if self._reason is not None:
+            return self._refuse(errno.EACCES, self._reason)
         try:
             self._queues.listen(number, self._send)
         except QueueTaken:
             return self._refuse(errno.EBUSY, f"another process listens on queue {number}")
         self.number = number
+        self._patience.cancel()
         log.info("queue %d: somebody listens", number)
         return self._send(WELCOME.pack(MAGIC, VERSION, 0))
 
