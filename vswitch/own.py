@@ -19,8 +19,8 @@ SELF_PORT = 4095  # the switch itself, in the books
 NO_DEVICE = 0xFFFF
 PLAIN = bytes(12)  # a virtio-net header that promises nothing
 
-_HEADER = struct.Struct("<BBHHHHHIIIBBHHHBBH")
-_FIELDS = 18
+_HEADER = struct.Struct("<BBHHHHHIIIBBHHHBBHHxx")
+_FIELDS = 19
 _PORT_GONE = 0xFFFF
 
 
@@ -57,6 +57,7 @@ class Punt(NamedTuple):
     bypass: int
     reason: int
     out_dev: int
+    zone_reply: int
     vnet: bytes
     frame: bytes
 

@@ -320,6 +320,18 @@ async def test_related_errors_pass_translated():
     assert back[IP].dst == "10.0.0.11" and IP(bytes(back[ICMP].payload)).src == "10.0.0.11"
 
 
+@pytest.mark.parametrize("accept", [True, False])
+@pytest.mark.parametrize(("how", "proto"), [("tcp-reset", TCP), ("icmp-port-unreachable", ICMP)])
+async def test_an_answer_of_ours_keeps_a_connection_that_never_was(how, proto, accept):
+    board = await QueueBoard.make(f"-A FORWARD -p tcp -j REJECT --reject-with {how}", f"-A OUTPUT {QUEUE}")
+    board.listen(7)
+    assert board.pass_by("a", bytes(SYN)) == {} and board.drops("a") == {"rule_reject": 1}
+    assert board.used() == 1
+    out = board.judge(board.packets[0], accept=accept)
+    assert board.used() == 0
+    assert proto in whole(out["a"]) if accept else out == {}
+
+
 async def test_untracked_and_zones_are_kept():
     board = await QueueBoard.make("-t raw -A PREROUTING -p udp --dport 2000 -j CT --notrack", "-t raw -A PREROUTING -j CT --zone 5",
                                   f"-t raw -A PREROUTING {QUEUE}", "-A FORWARD -m conntrack --ctstate UNTRACKED -j MARK --set-mark 1")

@@ -51,7 +51,7 @@ class FakePlane:
 
 
 def punt(queue: int = 7, bypass: int = 0) -> Punt:
-    return Punt(Own.QUEUE, FORWARD, 3, 10, 4, queue, 0, 5, 9, 1, 129, 0, 6, 0, 0, bypass, 0, NO_DEVICE, PLAIN, FRAME)
+    return Punt(Own.QUEUE, FORWARD, 3, 10, 4, queue, 0, 5, 9, 1, 129, 0, 6, 0, 0, bypass, 0, NO_DEVICE, 0, PLAIN, FRAME)
 
 
 class Site:

@@ -8,6 +8,7 @@ from .core.frame cimport Burst
 from .core.native cimport monotonic_ns
 from .core.snapshot cimport PORT_NONE, Port
 from .io.receive cimport receive
+from .l3.reassemble cimport expire_fragments
 from .worker cimport Worker, WorkerState, run, serve_own
 
 
@@ -43,6 +44,11 @@ def step_own(Worker worker, int fd, uint64_t now_ns):
     w.ctx.now_ns = now_ns
     w.ctx.now_s = <uint32_t>(now_ns // 1000000000ULL)
     return serve_own(w, fd)
+
+
+def expire(Worker worker, uint64_t now_ns):
+    """Give up the fragments that are overdue at that time, as the worker does once a second."""
+    expire_fragments(worker.state.ctx.fragments, worker.state.ctx.counters, <uint32_t>(now_ns // 1000000000ULL))
 
 
 def in_batches(Worker worker, uint32_t port):

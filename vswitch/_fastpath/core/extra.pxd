@@ -16,6 +16,7 @@ from .context cimport EXTRAS, Context, Extra
 from .counters cimport SELF_PORT
 from .frame cimport FRAME_HAS_TAG, HEADROOM, SLOT, VNET_LEN, Burst, Entry, burst_add
 from .native cimport count, memory_allow
+from .packet cimport NO_ENTRY
 from .snapshot cimport PORT_NONE, Port
 from .verdict cimport GENERATED_FULL
 from .wire cimport TCI_PRIORITY
@@ -48,6 +49,7 @@ cdef inline Extra *extra_again(Context *ctx, uint32_t length, uint16_t origin, u
     extra.largest = 0
     extra.resume = 0
     extra.tci = 0
+    extra.ct = NO_ENTRY
     return extra
 
 cdef inline void extra_refused(Context *ctx) noexcept nogil:

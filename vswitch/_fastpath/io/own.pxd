@@ -29,7 +29,7 @@ cdef enum OwnKind:
     OWN_DISCARD                         # ... or ends
 
 cdef struct OwnHeader:
-    # 36 bytes, little-endian; vswitch/own.py has the same.
+    # 40 bytes, little-endian; vswitch/own.py has the same.
     uint8_t kind
     uint8_t resume                      # where it was queued: `place` + 1 (filter/rule.pxd)
     uint16_t device                     # where it belongs, and its VLAN there
@@ -48,6 +48,8 @@ cdef struct OwnHeader:
     uint8_t bypass                      # QUEUE: it passes should nobody listen any more
     uint8_t reason                      # DISCARD: the name of its end
     uint16_t out_dev
+    uint16_t zone_reply
+    uint16_t pad
 
 cdef inline bint punt(Context *ctx, const uint8_t *data, uint32_t length, const OwnHeader *header) noexcept nogil:
     """Hand a copy of the frame to the control side; false: it reads no faster."""
@@ -119,4 +121,5 @@ cdef inline Extra *add_returned(Context *ctx, const OwnHeader *header, uint32_t 
     extra.out = header.out
     extra.tci = header.tci
     extra.zone = header.zone
+    extra.zone_reply = header.zone_reply
     return extra

@@ -56,7 +56,19 @@ cdef inline uint8_t enter_output(Context *ctx, Frame *frame, Packet *packet) noe
     verdict = network(packet, frame.data + frame.len, ethertype == ETH_P_IP)
     packet.flags |= PACKET_LOCAL
     frame.flags |= FRAME_IP | FRAME_TO_US
+    if ctx.came_back.ct != NO_ENTRY and not verdict and not ctx.resume:
+        answer_to(ctx, packet)
     return verdict
+
+cdef inline void answer_to(Context *ctx, Packet *packet) noexcept nogil:
+    """An answer to a packet belongs to that packet's connection (nf_ct_attach), so NAT undoes for it what it has done."""
+    cdef const CtEntry *entry = &ctx.ct.entry[ctx.came_back.ct]
+    if entry.serial != ctx.came_back.serial or entry.use == CT_FREE:
+        return
+    packet.ct = ctx.came_back.ct
+    packet.ct_info = ctx.came_back.ct_info
+    if packet.tuple.proto == PROTO_TCP:     # an ICMP error speaks of the connection, and has a tuple of its own
+        packet.tuple = entry.tuple[1 if packet.ct_info & CT_REPLY else 0]
 
 cdef inline uint8_t enter_link(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
     cdef const Device *out = &ctx.snapshot.devices[packet.in_dev]
@@ -118,13 +130,15 @@ cdef inline bint rejoin(Context *ctx, const Frame *frame, Packet *packet) noexce
     packet.ct_info = back.ct_info
     packet.flags |= back.flags & PACKET_CHANGED
     packet.zone = back.zone
+    packet.zone_reply = back.zone_reply
     packet.tuple.zone = back.zone
     if back.ct == NO_ENTRY:
         return frame.flags & FRAME_IP
     if entry.serial != back.serial or entry.use == CT_FREE:
         return False
     packet.ct = back.ct
-    if back.ct_info & CT_RELATED:       # an ICMP error, whose tuple is its own
+    if back.ct_info & CT_RELATED and not (proto == PROTO_TCP and packet.flags & PACKET_LOCAL):
+        # An ICMP error, whose tuple is its own; a reset of the switch's own has its connection's.
         return whole and (proto == PROTO_ICMP or proto == PROTO_ICMPV6)
     packet.tuple = entry.tuple[1 if back.ct_info & CT_REPLY else 0]
     packet.hash = ct_hash(ctx.ct, &packet.tuple)
