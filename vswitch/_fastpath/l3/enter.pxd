@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from ..core.context cimport Context, Extra, drop, end
 from ..core.counters cimport SELF_PORT
 from ..core.frame cimport (
-    ENTRY_LINK, ENTRY_OUTPUT, ENTRY_RETURN, FRAME_CUT, FRAME_IP, FRAME_TO_US, Burst, Frame,
+    ENTRY_HOOKS, ENTRY_LINK, ENTRY_OUTPUT, FRAME_CUT, FRAME_IP, FRAME_TO_US, Burst, Frame,
 )
 from ..core.ip cimport *
 from ..core.native cimport load16be, store16be
@@ -41,6 +41,8 @@ cdef inline void enter(Context *ctx, Burst *burst) noexcept nogil:
         verdict = enter_output(ctx, frame, packet)
     elif burst.entry == ENTRY_LINK:
         verdict = enter_link(ctx, frame, packet)
+    elif burst.entry == ENTRY_HOOKS and burst.port.id == SELF_PORT:
+        verdict = NO_DESTINATION        # so has the port that the fragments came from, and with it the bridge
     else:
         return
     if verdict:
