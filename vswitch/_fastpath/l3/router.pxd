@@ -24,6 +24,8 @@ from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
 from ..filter.conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT
 from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_filter, hook_postrouting
+from ..filter.refuse cimport passed
+from ..filter.rule cimport HOOK_FORWARD, TABLE_RAW
 from ..l2.fdb cimport FDB_PORT_MASK, fdb_find, fdb_hash, fdb_key
 from .address cimport device_broadcast, device_on_link, device_owns, group_mac, ip_is_link_local, ip_is_loopback, source_for
 from .answer cimport (
@@ -105,9 +107,10 @@ cdef inline uint8_t forward_packet(Context *ctx, Frame *frame, Packet *packet, c
                                    const Route *way) noexcept nogil:
     cdef uint8_t verdict = may_forward(device, packet)
     cdef const Device *out
+    cdef bint again = passed(ctx, TABLE_RAW, HOOK_FORWARD)  # it was queued behind here, one hop less already
     if verdict:
         return verdict
-    if packet.ttl <= 1:
+    if packet.ttl <= 1 and not again:
         complain_expired(ctx, frame, packet)
         return TTL_EXCEEDED
     if way == NULL:
@@ -123,7 +126,8 @@ cdef inline uint8_t forward_packet(Context *ctx, Frame *frame, Packet *packet, c
     if not fits(frame, packet, out.mtu):
         complain_too_big(ctx, frame, packet, out.mtu)
         return PACKET_TOO_BIG
-    ttl_decrement(packet)
+    if not again:
+        ttl_decrement(packet)
     verdict = hook_forward(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
@@ -259,9 +263,10 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     if out == NULL and way == NULL:
         return NO_ROUTE
     packet.in_dev = NO_DEVICE
-    packet.zone = device.zone if out == NULL else out.zone
-    packet.zone_reply = packet.zone
-    if packet.ct == NO_ENTRY:
+    if not ctx.resume:                  # else that is settled, maybe by a rule
+        packet.zone = device.zone if out == NULL else out.zone
+        packet.zone_reply = packet.zone
+    if not ctx.resume and packet.ct == NO_ENTRY:
         packet.tuple.zone = packet.zone
     leave_towards(packet, out)
     verdict = hook_output(ctx, frame, packet)
