@@ -67,7 +67,7 @@ class Site:
         """Neither rules nor connections."""
         for program in ("iptables-restore", "ip6tables-restore"):
             self.host.rules(program, "*nat\nCOMMIT\n*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\nCOMMIT\n")
-        self.host.words("conntrack", "-F")
+        self.host.flush()
 
     def translate(self, *words: str) -> None:
         """A rule of the table nat."""
@@ -171,7 +171,7 @@ def test_dnat_leads_to_a_server_inside(site: Site, target: tuple[str, int]) -> N
 
 def test_dnat_of_ipv6(site: Site) -> None:
     rule = ("-A", "PREROUTING", "-d", UPLINK6, "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to", f"[{SERVER6}]:8000")
-    site.host.words("ip6tables", "-t", "nat", *rule)
+    site.host.iptables("-t", "nat", *rule, program="ip6tables")
     assert greet(site.server.netns, SERVER6, 8000, site.world.netns, (UPLINK6, 80)) == WORLD6
 
 
