@@ -7,8 +7,8 @@
     host.start()
     host.iptables("-A", "FORWARD", "-p", "tcp", "--dport", "22", "-j", "DROP")
 
-Stations speak IPv6 where they have such an address, and are silent otherwise; they do not look for others with their own
-address, so that they can be used at once. `probe` is a traceroute of one packet: who answers what.
+Stations speak IPv6 where they have such an address, and are silent otherwise; they do not look for others with their
+own address, so that they can be used at once. `probe` is a traceroute of one packet: who answers what.
 """
 
 from __future__ import annotations

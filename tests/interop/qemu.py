@@ -131,7 +131,8 @@ def make_initramfs(kernel: Path, path: Path) -> Path:
 class VirtualMachine:
     """A running machine with one virtio network card on the tap `nic`.
 
-    With `incoming` it waits for another machine's state at that migration URI instead of booting. The tap is in `netns`.
+    With `incoming` it waits for another machine's state at that migration URI instead of booting. The tap is in
+    `netns`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A real virtual machine behind the switch's router: a lease by DHCP, the world through MASQUERADE, a server by DNAT."""
+"""A real virtual machine behind the router: a lease by DHCP, the world through MASQUERADE, a server by DNAT."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Site:
         self.host = host = RouterHost(lab, "h")
         self.world = host.uplink("w", f"{UPLINK}/24", f"{WORLD}/24", gateway=WORLD)
         self.nic = host.port(lab.name("vm"), kind="netdev", create=True, queues=1)
-        host.network("br0", f"{GATEWAY}/24", mode="nat", dhcp={"range": [LEASE, "10.0.0.109"], "domain": "lab.example"}, dns={})
+        dhcp = {"range": [LEASE, "10.0.0.109"], "domain": "lab.example"}
+        host.network("br0", f"{GATEWAY}/24", mode="nat", dhcp=dhcp, dns={})
         host.start()
         kernel = debian_kernel()
         image = make_initramfs(kernel, lab.path("initrd.gz"))

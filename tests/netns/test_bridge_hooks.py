@@ -1,4 +1,4 @@
-"""Bridged frames, and tenants, before the rules of a running switch: who is meant by -i and -o, states, policies, zones."""
+"""Bridged frames, and tenants, before the rules of a running switch: what -i and -o name, states, policies, zones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ class Site:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.host = host = RouterHost(lab, "h")
-        self.a, self.b, self.c = (host.station(stem, f"{ip}/24", f"fd00::{stem}/64") for stem, ip in zip("abc", (A, B, C)))
+        self.a, self.b, self.c = (
+            host.station(stem, f"{address}/24", f"fd00::{stem}/64") for stem, address in zip("abc", (A, B, C))
+        )
         self.twins = {
             vlan: [host.guest(f"t{vlan}{i}", f"{address}/24", access=vlan) for i, address in enumerate(TWINS)]
             for vlan in (10, 20)

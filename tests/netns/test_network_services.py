@@ -1,16 +1,15 @@
-"""What a running switch serves its networks: leases to real clients, advertisements to the kernel, names to resolvers."""
+"""What a running switch serves its networks: leases to real clients, advertisements to the kernel, names to guests."""
 
 from __future__ import annotations
 
 import shutil
 import signal
-import socket
 from typing import Any
 
 import pytest
 
 from tests.lab import Lab, wait_for
-from tests.routerhost import RouterHost, datagram, listening
+from tests.routerhost import RouterHost, datagram
 from tests.switchhost import LIMIT_S, Guest
 from tests.udhcpc import Udhcpc, ask, news_of, script, upstream
 

@@ -1,7 +1,7 @@
 """Networks of a running switch and the machines on them: who reaches whom, and what is said where nobody is reached.
 
-One switch serves all tests. Router `main` has a network of each mode, an uplink by a cable, and one to the host behind a
-tap; router `lone` has one network and knows nothing else.
+One switch serves all tests. Router `main` has a network of each mode, an uplink by a cable, and one to the host behind
+a tap; router `lone` has one network and knows nothing else.
 
     guest a  VLAN 10 ─┐ 10.0.10.1  routed     203.0.113.2 ── cable, MTU 1400 ── 203.0.113.254  world
     guest b  VLAN 20 ─┤ 10.0.20.1  routed   192.168.254.2 ── tap ──────────── 192.168.254.1  the host
@@ -248,7 +248,8 @@ def test_a_trunk_carries_each_network_with_its_tag(site: Site, vlan: int) -> Non
     answer = Ether(wire.next(lambda frame: carries(ETH_P_ARP)(frame) and frame[24:26] == b"\0\2"))
     assert (answer[Dot1Q].vlan, answer[ARP].psrc) == (vlan, f"10.0.{vlan}.1")
     other = 30 - vlan
-    wire.send(bytes(Ether(src=station, dst=answer.src) / Dot1Q(vlan=vlan) / IP(src=source, dst=f"10.0.{other}.2") / ICMP()))
+    to_gateway = Ether(src=station, dst=answer.src) / Dot1Q(vlan=vlan)
+    wire.send(bytes(to_gateway / IP(src=source, dst=f"10.0.{other}.2") / ICMP()))
     echo = Ether(wire.next(lambda frame: carries(ETH_P_IP)(frame) and Ether(frame).haslayer(ICMP)))
     assert (echo[Dot1Q].vlan, echo[IP].src, echo[ICMP].type) == (vlan, f"10.0.{other}.2", 0)
 

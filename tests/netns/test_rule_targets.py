@@ -1,4 +1,4 @@
-"""What rules do to packets that real stacks send and receive: refused, marked, changed on the way, put together from pieces.
+"""What rules do to packets that real stacks send and receive: refused, marked, changed, put together from pieces.
 
     guest 10.0.0.2 ── 10.0.0.1 nat     203.0.113.2 ── 203.0.113.254 world
 """
@@ -179,7 +179,7 @@ def test_a_port_opens_no_more_connections_than_its_share(site: Site) -> None:
     with datagram(site.guest.netns) as one, datagram(site.neighbour.netns) as other:
         for port in range(7000, 7030):
             one.sendto(b"mine", (WORLD, port))
-        wait_for(lambda: site.host.stats(site.guest.name)["drops"].get("conntrack_budget", 0) >= 20, LIMIT_S, "the drops")
+        wait_for(lambda: site.host.drops().get("conntrack_budget", 0) >= 20, LIMIT_S, "the drops")
         with listening(site.world.netns, WORLD, socket.SOCK_DGRAM, 7100) as server:
             other.sendto(b"others have room", (WORLD, 7100))
             assert server.recv(64) == b"others have room"

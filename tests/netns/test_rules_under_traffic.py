@@ -51,9 +51,11 @@ class Site:
     def restore(self, generation: int) -> None:
         """A thousand rules that let everything pass, different ones each time."""
         rules = "".join(
-            f"-A FORWARD -s 10.{i >> 8}.{i & 255}.{generation & 255} -p udp --dport {1000 + i} -j DROP\n" for i in range(RULES)
+            f"-A FORWARD -s 10.{i >> 8}.{i & 255}.{generation & 255} -p udp --dport {1000 + i} -j DROP\n"
+            for i in range(RULES)
         )
-        self.host.rules("iptables-restore", f"*filter\n:FORWARD ACCEPT\n{rules}COMMIT\n*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n")
+        nat = "*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
+        self.host.rules("iptables-restore", f"*filter\n:FORWARD ACCEPT\n{rules}COMMIT\n{nat}")
 
     def insert_and_delete(self, generation: int) -> None:
         """Single rules, as by hand, in a table that the restore leaves alone."""
