@@ -17,7 +17,8 @@ import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -221,3 +222,29 @@ def reach(netns: str, address: str, port: int, limit_s: float = LIMIT_S) -> sock
         sock.close()
         raise
     return sock
+
+
+# Meanwhile
+
+
+@contextmanager
+def repeating(action: Callable[[int], None]) -> Iterator[list[int]]:
+    """Do something over and over on a thread of its own, at least once; the list has what was done."""
+    ending, done, failures = threading.Event(), [], []
+
+    def work() -> None:
+        try:
+            while not ending.is_set() or not done:
+                action(len(done))
+                done.append(len(done))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield done
+    finally:
+        ending.set()
+        thread.join()
+    assert not failures, failures

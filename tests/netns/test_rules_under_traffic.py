@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.lab import Lab, require_root, wait_for
-from tests.routerhost import RouterHost, datagram, listening
+from tests.routerhost import RouterHost, datagram, listening, repeating
 from tests.switchhost import LIMIT_S, Guest
 from tests.webserver import require_web_tools, short_connections, start_nginx
 
@@ -71,29 +70,6 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     require_root()
     with Lab() as lab:
         yield Site(lab, request.param)
-
-
-@contextmanager
-def repeating(action: Callable[[int], None]) -> Iterator[list[int]]:
-    """Do something over and over on a thread of its own, at least once; the list has what was done."""
-    ending, done, failures = threading.Event(), [], []
-
-    def work() -> None:
-        try:
-            while not ending.is_set() or not done:
-                action(len(done))
-                done.append(len(done))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield done
-    finally:
-        ending.set()
-        thread.join()
-    assert not failures, failures
 
 
 def balance(port: dict[str, Any]) -> int:
