@@ -10,9 +10,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 
+from vswitch._fastpath.filter.conntrack import ConnectionTable
+from vswitch._fastpath.filter.counters import RuleCounters
+from vswitch._fastpath.io.ring import MemoryRings
+from vswitch._fastpath.l3.neighbour import NeighbourTable
 from vswitch.config.model import Port
 from vswitch.dataplane import BridgeView, FdbCounters, FdbRow, Offload, PortCounters, PortView, Registry, WorkerCounters
+from vswitch.filter.firewall import MAX_RULES
+from vswitch.own import OwnPort
 from vswitch.ports.device import UP, Device, PortError, State
+from vswitch.views import Layer3View
 
 
 class FakePlane:
@@ -23,6 +30,16 @@ class FakePlane:
     def __init__(self, bridges: int = 8, ports: int = 2000) -> None:
         self.port_ids = Registry(ports, "ports")
         self.bridge_ids = Registry(bridges, "bridges")
+        self.device_ids = Registry(64, "devices of layer 3")
+        self.router_ids = Registry(8, "routers")
+        self.own = OwnPort(MemoryRings("own", notify=True))
+        self.connections = ConnectionTable(64)
+        self.neighbours = NeighbourTable(64)
+        self.counters = RuleCounters(MAX_RULES)
+        self.compilations = 0
+        self.tracked: list[tuple[int, dict[str, int]]] = []
+        self.ticks = 0
+        self.layer3 = Layer3View()
         self.bridges: dict[str, BridgeView] = {}
         self.ports: dict[str, PortView] = {}
         self.history: list[list[str]] = []
@@ -33,7 +50,9 @@ class FakePlane:
         self.ages = 0
         self.closed: set[int] = set()
 
-    async def publish(self, bridges: Iterable[BridgeView], ports: Iterable[PortView]) -> None:
+    async def publish(
+        self, bridges: Iterable[BridgeView], ports: Iterable[PortView], layer3: Layer3View = Layer3View()
+    ) -> None:
         bridges, ports = list(bridges), list(ports)
         if self.refuse:
             self.refuse -= 1
@@ -43,9 +62,23 @@ class FakePlane:
         assert not self.closed & {fd for view in ports for fd in view.fds}
         self.bridges = {view.name: view for view in bridges}
         self.ports = {view.name: view for view in ports}
+        self.layer3 = layer3
         self.history.append(sorted(self.ports))
         kept = {view.id for view in bridges}
         self.static = {key: port for key, port in self.static.items() if key[0] in kept}
+
+    def compile(self, ipv4: list, ipv6: list, devices: list, addresses: list) -> tuple[int, list, list]:
+        self.compilations += 1
+        return self.compilations, ipv4, ipv6
+
+    def rule_counters(self) -> RuleCounters:
+        return self.counters
+
+    def track(self, per_port: int, timeouts: dict[str, int]) -> None:
+        self.tracked.append((per_port, timeouts))
+
+    def tick(self) -> None:
+        self.ticks += 1
 
     def closing(self, fds: tuple[int, ...]) -> None:
         """A device says that it is being closed."""
@@ -84,7 +117,7 @@ class FakePlane:
         return FdbCounters(len(self.fdb_entries(bridge)), 1, 2, 3, 4, 5, 6, 7)
 
     def port_counters(self, id: int) -> PortCounters:
-        return PortCounters(*range(id, id + 11), drops={"runt": 1})
+        return PortCounters(*range(id, id + 13), drops={"runt": 1})
 
     def worker_counters(self) -> list[WorkerCounters]:
         return [WorkerCounters(1, 2, 3, 4, 5, 6, 7, False)]

@@ -22,21 +22,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from msgspec.structs import asdict
-
 from vswitch import __version__
 from vswitch import log as logs
 from vswitch.api.server import ControlServer
-from vswitch.config import rulefile
 from vswitch.config.errors import ApplyError, ConfigError
-from vswitch.config.load import load
+from vswitch.config.load import load, rules_text
 from vswitch.config.model import LOG_LEVELS, Config
 from vswitch.dataplane import Dataplane, WorkerCounters
+from vswitch.filter.model import Rulesets
 from vswitch.lock import LockError, locked
 from vswitch.notify import Notifier
 from vswitch.observe.metrics import MetricsError, MetricsServer
 from vswitch.ports.links import Links
-from vswitch.switch import Switch
+from vswitch.switch import Switch, restored
 
 DESCRIPTORS = 65536  # as in systemd/vswitch.service: 4096 ports with a queue for each of 16 workers
 HEARTBEAT_S = 5.0  # the status line is no older; the watchdog may ask for more
@@ -52,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load(options.config)
         if options.check:
+            restored(Rulesets(), rules_text(config, options.config.parent), str(options.config))
             print(f"{options.config}: {len(config.bridge)} bridges, {len(config.port)} ports: no fault found")
             return 0
         logs.set_up(options.log_level or config.switch.log_level)
@@ -146,7 +145,7 @@ class Daemon:
         stack.push_async_callback(self._metrics.stop)
         await self._metrics.start(self._config.metrics.listen)  # before any device is made: an address may be taken
         stack.push_async_callback(self._switch.stop)
-        await self._switch.start(self._config, str(self._options.config), rules_of(self._config, self._options.config))
+        await self._switch.start(self._config, str(self._options.config), rules_text(self._config, self._options.config.parent))
         stack.push_async_callback(self._control.stop)
         await self._control.start()
         self._switch.on_config(self._follow)
@@ -178,7 +177,7 @@ class Daemon:
         self._notifier.reloading()
         try:
             config = load(file)
-            plan = await self._switch.apply(config, source=str(file), rules=rules_of(config, file))
+            plan = await self._switch.apply(config, source=str(file), rules=rules_text(config, file.parent))
         except REFUSALS as error:
             self._switch.refused()
             log.error("not reloaded: %s", placed(error, file).replace("\n", "; "))
@@ -208,12 +207,6 @@ class Daemon:
         report = self._switch.show()
         up = sum(port.state == "up" for port in report.ports)
         return f"{len(report.bridges)} bridges, {up} of {len(report.ports)} ports up"
-
-
-def rules_of(config: Config, file: Path) -> tuple[str | None, str | None]:
-    """The texts of the files that [firewall] names, IPv4's and IPv6's. Raises ConfigError."""
-    texts = rulefile.read(asdict(config.firewall), file.parent)
-    return texts.get("rules"), texts.get("rules6")
 
 
 def stuck_workers(before: Sequence[WorkerCounters], now: Sequence[WorkerCounters]) -> list[int]:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from . import __version__, describe
+from . import __version__, describe, describe_router
 from .caretaker import Caretaker
 from .config import check
 from .config.apply import Applier, ApplyError, MetricsService, close_devices
@@ -47,6 +47,7 @@ from .observe.report import (
     SwitchReport,
     Words,
 )
+from .observe.router import RouterReport
 from .own import Own
 from .ports import Device, Links, open_device
 
@@ -123,8 +124,15 @@ class Switch:
     ) -> list[str]:
         """`apply` what `edit` makes of the configuration in force when its turn comes. Also raises what `edit` does.
 
-        `rules` are texts in iptables-save form, IPv4's and IPv6's, that replace the rules in force; None keeps them."""
-        return await self._finished(self._change(edit, source, dry_run, rules))
+        `rules` are texts in iptables-save form, IPv4's and IPv6's, that replace the rules in force; None keeps them. With
+        `rejudge` live connections are judged as if they were new, and a line of the plan tells how many that ended.
+        """
+        lines = await self._finished(self._change(edit, source, dry_run, rules))
+        if rejudge and not dry_run:
+            judged, ended = await asyncio.to_thread(self._plane.rejudge)
+            lines.append(f"rejudge: {judged} connections judged, {ended} ended")
+            log.info("%s: %s", source, lines[-1])
+        return lines
 
     async def _change(self, edit: Edit, source: str, dry_run: bool, rules: Rules) -> list[str]:
         async with self._lock:
@@ -134,7 +142,7 @@ class Switch:
             plan = diff(self.config, config)
             if plan.restart:
                 raise ApplyError(f"{source}: {line}" for line in plan.restart)
-            rulesets = _restored(self._applier.picture.rulesets, rules, source)
+            rulesets = restored(self._applier.picture.rulesets, rules, source)
             lines = plan.lines + ["load the rules of firewall.rules"] * (rulesets is not self._applier.picture.rulesets)
             if dry_run:
                 return lines
@@ -215,6 +223,7 @@ class Switch:
     def show(self) -> SwitchReport:
         """The whole switch, as `vswitchctl show` prints it."""
         picture, now_ns = self._applier.picture, time.monotonic_ns()
+        layer3 = device_views(picture, self._plane)
         metrics = self._applier.metrics
         return SwitchReport(
             version=__version__,
@@ -230,7 +239,20 @@ class Switch:
             bridges=[self._bridge_report(bridge) for bridge in picture.config.bridge],
             ports=[describe.port_report(picture, port) for port in picture.config.port],
             workers=[describe.worker_report(i, c, now_ns) for i, c in enumerate(self._plane.worker_counters())],
+            networks=describe_router.networks(picture.config, layer3),
+            uplinks=describe_router.uplinks(picture, layer3),
+            connections=describe_router.connections(self._plane),
         )
+
+    def census(self) -> Any:
+        """A look at every connection, for `routing`; the one method that any thread may call."""
+        return self._plane.census()
+
+    def routing(self, census: Any) -> RouterReport:
+        """All above layer 2: connections, rules, neighbours, services."""
+        picture = self._applier.picture
+        devices = device_views(picture, self._plane)
+        return describe_router.router_report(picture, self._plane, devices, self._services.reports(), census)
 
     def _bridge_report(self, bridge: Bridge) -> BridgeReport:
         ports = [port.name for port in self.config.ports_of(bridge.name)]
@@ -292,7 +314,7 @@ class Switch:
         return number
 
 
-def _restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
+def restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
     """The rules of these texts in place of those there are. Raises ApplyError naming the line."""
     for program, key, text in zip(("iptables-restore", "ip6tables-restore"), ("rules", "rules6"), rules, strict=True):
         if text is None:
@@ -301,8 +323,13 @@ def _restored(rulesets: Rulesets, rules: Rules, source: str) -> Rulesets:
         outcome = iptables.run(program, [], text, emptied)
         if outcome.code:
             raise ApplyError([f"{source}: firewall.{key}: {outcome.stderr.strip().splitlines()[0]}"])
-        rulesets = outcome.rulesets
+        if _text(outcome.rulesets, program) != _text(rulesets, program):  # else counters go on
+            rulesets = outcome.rulesets
     return rulesets
+
+
+def _text(rulesets: Rulesets, program: str) -> str:
+    return iptables.run(program.replace("restore", "save"), [], "", rulesets).stdout
 
 
 def _without(rulesets: Rulesets, family: int) -> Rulesets:

@@ -133,7 +133,7 @@ async def test_networks_routes_neighbours_and_leases_are_listed(call: Client, sw
     assert {key: network[key] for key in NETWORK} == {**NETWORK, "dhcp": network["dhcp"]}
     assert network["dhcp"]["range"] == ["10.0.0.100", "10.0.0.200"] and network["dhcp"]["lease_s"] == 3600
     assert [route["to"] for route in (await call("GET", "/v1/routes"))[1]] == ["10.0.0.0/24", "0.0.0.0/0"]
-    assert [row["state"] for row in (await call("GET", "/v1/neighbours"))[1]] == ["REACHABLE", "FAILED"]
+    assert [row["state"] for row in (await call("GET", "/v1/neighbours"))[1]] == ["reachable", "failed"]
     assert (await call("GET", "/v1/leases"))[1][0]["name"] == "web"
 
 

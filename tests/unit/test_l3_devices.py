@@ -108,6 +108,13 @@ def test_every_name_that_a_rule_can_call_is_a_device() -> None:
     assert len({view.id for view in found.values()}) == len(found)
 
 
+def test_a_vlan_that_rules_name_is_a_device_of_its_own() -> None:
+    found = {view.name: view for view in builder().devices(True, ["br1.7", "br0.10", "br1.x", "br2.5", "br1.4095", "tapA"])}
+    assert found.keys() == {*views(builder()), "br1.7"}
+    view = found["br1.7"]
+    assert (view.kind, view.bridge, view.vid, view.hooks, view.zone) == (DeviceKind.NAME, 1, 7, True, BRIDGE_ZONES + BLOCK)
+
+
 def test_without_rules_bridges_are_bridges() -> None:
     found = views(builder(), hooked=False)
     assert "br1" not in found
@@ -170,6 +177,18 @@ def test_ids_stay_through_a_change() -> None:
     }
 
 
+def out_by(eth1: int) -> tuple[RouteView, ...]:
+    """The routes that come with the uplink."""
+    return (
+        RouteView("203.0.113.0/24", eth1),
+        RouteView("2001:db8::/64", eth1),
+        RouteView("203.0.113.2/32", eth1),
+        RouteView("2001:db8::2/128", eth1),
+        RouteView("0.0.0.0/0", eth1, "203.0.113.1"),
+        RouteView("::/0", eth1, "fe80::1"),
+    )
+
+
 def test_routes() -> None:
     made = builder()
     at = {name: view.id for name, view in views(made).items()}
@@ -177,16 +196,18 @@ def test_routes() -> None:
     assert main == (
         RouteView("10.0.0.0/24", at["br0.10"]),
         RouteView("fd00::/64", at["br0.10"]),
+        RouteView("10.0.0.1/32", at["br0.10"]),  # the switch's own
+        RouteView("fd00::1/128", at["br0.10"]),
         RouteView("10.1.0.0/24", at["br0"]),
-        RouteView("203.0.113.0/24", at["eth1"]),
-        RouteView("2001:db8::/64", at["eth1"]),
-        RouteView("0.0.0.0/0", at["eth1"], "203.0.113.1"),
-        RouteView("::/0", at["eth1"], "fe80::1"),
+        RouteView("10.1.0.1/32", at["br0"]),
+        *out_by(at["eth1"]),
         RouteView("192.168.0.0/16", at["br0.10"], "10.0.0.254"),
     )
     assert blue == (
         RouteView("10.0.0.0/24", at["br2"]),
+        RouteView("10.0.0.1/32", at["br2"]),
         RouteView("192.168.254.0/30", at["host"]),
+        RouteView("192.168.254.2/32", at["host"]),
         RouteView("0.0.0.0/0", at["br2"], "10.0.0.253"),
     )
 
@@ -208,18 +229,17 @@ def test_tenants_share_an_uplink() -> None:
     at = {name: view.id for name, view in views(made).items()}
     assert made.routes()[made.routers["green"]] == (
         RouteView("10.0.0.0/24", at["br1.5"]),
+        RouteView("10.0.0.1/32", at["br1.5"]),
         RouteView("10.0.6.0/24", at["br1.6"]),
-        RouteView("203.0.113.0/24", at["eth1"]),
-        RouteView("2001:db8::/64", at["eth1"]),
-        RouteView("0.0.0.0/0", at["eth1"], "203.0.113.1"),
-        RouteView("::/0", at["eth1"], "fe80::1"),
+        RouteView("10.0.6.1/32", at["br1.6"]),
+        *out_by(at["eth1"]),
     )
 
 
 def test_a_tenants_own_addresses_come_before_those_of_its_uplink() -> None:
     made = builder(FILE + TENANT.format(vlan=5, address="203.0.113.200/16"))
     assert [route.network for route in made.routes()[made.routers["green"]]] == [
-        "203.0.0.0/16", "2001:db8::/64", "0.0.0.0/0", "::/0",
+        "203.0.0.0/16", "203.0.113.200/32", "2001:db8::/64", "2001:db8::2/128", "0.0.0.0/0", "::/0",
     ]  # fmt: skip
 
 

@@ -86,6 +86,8 @@ def test_a_faulty_network(fields: dict[str, object], line: str) -> None:
 A_NEIGHBOUR = "a neighbour there: within 203.0.113.0/24"
 UPLINKS = [
     ({"bridge": "br0"}, 'address: "203.0.113.2/24": an uplink is on no bridge; a bridge has its address in a [[network]]'),
+    ({"access": 10}, "access: 10: an uplink takes untagged frames; a VLAN's gateway is a [[network]] on a bridge"),
+    ({"trunk": (7,), "native": 1}, "trunk: [7]: an uplink takes untagged frames; a VLAN's gateway is a [[network]] on a bridge"),
     ({"address": "203.0.113.2"}, f'address: "203.0.113.2": {AN_ADDRESS}'),
     ({"address": ()}, 'gateway: "203.0.113.1": only with an address: a gateway is reached from an address'),
     ({"gateway": "203.0.114.1"}, f'gateway: "203.0.114.1": {A_NEIGHBOUR}'),
@@ -218,6 +220,6 @@ def test_numbers_of_connections() -> None:
         parse(text, "x.toml")
     assert caught.value.problems == [
         "x.toml: conntrack.max: 1000: 1024 to 16777216 connections",
-        "x.toml: conntrack.per_port: 2000: 0 to 1000 connections; 0: as many as there is room",
+        "x.toml: conntrack.per_port: 2000: 0 to 1000 connections; 0: half of the table",
         "x.toml: conntrack.timeouts.udp: 0: 1 to 100000000 seconds",
     ]

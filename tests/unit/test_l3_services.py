@@ -80,7 +80,10 @@ class Bench:
         await self.services.follow(parse(text, "test"), builder(text).devices(hooked))
 
     def receive(self, packet: Packet, port: int = 1, device: int = 0, vnet: bytes = PLAIN) -> None:
-        self.services.receive(Punt(Own.SERVICE, 0, device, port, 0, 0, 0, 0, vnet, bytes(packet)))
+        blank = dict.fromkeys(Punt._fields, 0)
+        self.services.receive(
+            Punt(**blank | {"kind": Own.SERVICE, "device": device, "port": port, "vnet": vnet, "frame": bytes(packet)})
+        )
 
     async def answer(self) -> tuple[Own, Packet]:
         kind, packet, device = await asyncio.wait_for(self.plane.sent.get(), LIMIT_S)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vswitch.config.model import Switch
+
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 DAEMON = Path(sys.executable).with_name("vswitchd")
 INSTALLED = "/opt/vswitch/bin/vswitchd"
@@ -59,6 +61,12 @@ def test_no_privilege_but_what_is_proven_necessary() -> None:
     unit.read(SYSTEMD / "vswitch.service")
     for key in ("CapabilityBoundingSet", "AmbientCapabilities"):
         assert unit["Service"][key].split() == ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BROADCAST"]
+
+
+def test_what_outlives_the_daemon_has_a_place() -> None:
+    unit = (SYSTEMD / "vswitch.service").read_text()
+    (name,) = re.findall(r"^StateDirectory=(\S+)$", unit, re.MULTILINE)
+    assert Switch().state_dir == f"/var/lib/{name}"
 
 
 @pytest.mark.skipif(not shutil.which("systemd-sysusers"), reason="needs systemd-sysusers")

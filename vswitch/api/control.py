@@ -44,8 +44,8 @@ class Control(Protocol):
     ) -> list[str]:
         """Apply what `edit` makes of the configuration in force, all or nothing; the plan, one line a change.
 
-        `rules` replace those in force. With `rejudge` live connections are judged as if they were new, and a line of the
-        plan tells how many that ended.
+        `rules` replace those in force. With `rejudge` live connections are judged as if they were new, and a line of
+        the plan tells how many that ended.
         """
 
     def show(self) -> SwitchReport: ...
@@ -67,7 +67,7 @@ class Control(Protocol):
         """List, count or end connections, as conntrack would."""
 
     def conntrack_events(self, after: int | None, argv: list[str]) -> Events:
-        """Events that the words of `conntrack -E` are about, after a place in the stream; None: its end, and no events."""
+        """Events, as the words of `conntrack -E` choose them, after a place in the stream; None: none, and its end."""
 
     async def fdb_del(self, bridge: str, mac: str, vlan: int) -> bool:
         """Forget one learned MAC; False when it was not known."""
@@ -86,7 +86,12 @@ class Call:
     body: Any
 
     async def change(
-        self, edit: Edit, source: str = RUN_TIME_SOURCE, dry_run: bool = False, rules: Rules = KEPT, rejudge: bool = False
+        self,
+        edit: Edit,
+        source: str = RUN_TIME_SOURCE,
+        dry_run: bool = False,
+        rules: Rules = KEPT,
+        rejudge: bool = False,
     ) -> Changes:
         """Apply what `edit` makes of the configuration in force. ConfigError or ApplyError: nothing changed."""
         lines = await self.switch.change(edit, source=source, dry_run=dry_run, rules=rules, rejudge=rejudge)

@@ -49,12 +49,13 @@ async def apply(call: Call) -> Changes:
 
 
 def _rules(wanted: Config, body: Apply) -> Rules:
-    """The texts of the files that [firewall] names, no more and no less: whoever sends a configuration sends them along."""
+    """The texts of the files that [firewall] names, no more and no less: who sends a configuration sends them along."""
     texts = body.rules, body.rules6
     for key, text in zip(KEYS, texts, strict=True):
         name = getattr(wanted.firewall, key)
         if (name is None) != (text is None):
-            right = f'its text must come along, as "{key}"' if text is None else "a text came along, but no file is named"
+            missing, surplus = f'its text must come along, as "{key}"', "a text came along, but no file is named"
+            right = missing if text is None else surplus
             raise ConfigError([Problem(f"firewall.{key}", right, NO_VALUE if name is None else name).line(body.source)])
     return texts
 

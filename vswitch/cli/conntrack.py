@@ -1,7 +1,8 @@
 """vswitchctl conntrack: the words of conntrack-tools, said to this switch.
 
-The daemon understands them (`filter.connections`) and answers what conntrack would print and end with; here they are only
-carried. -E prints events as they come: it asks again and again from where the last answer ended, until it is interrupted.
+The daemon understands them (`filter.connections`) and answers what conntrack would print and end with; here they are
+only carried. -E prints events as they come: it asks again and again from where the last answer ended, until it is
+interrupted.
 """
 
 from __future__ import annotations

@@ -86,11 +86,11 @@ class Applier:
         """The routes in force, by router."""
         return route_views(self.picture, self.dataplane)
 
-    async def apply(self, config: Config, plan: Plan, source: str, rulesets: Rulesets) -> None:
-        """Carry out the plan from the present picture to `config`, with these rules from then on. Raises ApplyError; then
-        nothing changed."""
+    async def apply(self, config: Config, plan: Plan, source: str, rulesets: Rulesets | None = None) -> None:
+        """Carry out the plan from the present picture to `config`, and put `rulesets`, if given, in force with it. Raises
+        ApplyError; then nothing changed."""
         async with AsyncExitStack() as undo:
-            change = _Change(self, config, plan, source, undo, rulesets)
+            change = _Change(self, config, plan, source, undo, rulesets or self.picture.rulesets)
             await change.prepare()
             await change.publish()
             undo.pop_all()

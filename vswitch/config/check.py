@@ -148,7 +148,7 @@ def metrics_problems(metrics: Metrics) -> Iterator[Problem]:
 def conntrack_problems(conntrack: Conntrack) -> Iterator[Problem]:
     """Faults of [conntrack]."""
     yield from _between("conntrack.max", conntrack.max, CONNECTIONS_MIN, CONNECTIONS_MAX, "connections")
-    yield from _between("conntrack.per_port", conntrack.per_port, 0, conntrack.max, "connections; 0: as many as there is room")
+    yield from _between("conntrack.per_port", conntrack.per_port, 0, conntrack.max, "connections; 0: half of the table")
     for name in Timeouts.__struct_fields__ if conntrack.timeouts else ():
         yield from _between(f"conntrack.timeouts.{name}", getattr(conntrack.timeouts, name), 1, _TIMEOUT_MAX, "seconds")
 

@@ -165,7 +165,7 @@ class Timeouts(Table):
 
 
 class Conntrack(Table):
-    """[conntrack]: the table of connections. `per_port` bounds those that one port may open, 0: as many as there is room."""
+    """[conntrack]: the table of connections. `per_port` bounds those that one port may open, 0: half of the table."""
 
     max: int = 262_144
     per_port: int = 0

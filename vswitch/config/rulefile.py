@@ -1,7 +1,7 @@
 """The files that [firewall] names: iptables-save texts, read by whoever holds the configuration file.
 
-A relative name starts at the configuration file's directory. Client and daemon both read them, and the client must not wait
-for the model to be imported; so this is about plain values, and all that it needs is the standard library.
+A relative name starts at the configuration file's directory. Client and daemon both read them, and the client must not
+wait for the model to be imported; so this is about plain values, and all that it needs is the standard library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RULES_MAX = 8 << 20  # bytes: a device that never ends is no file of rules
 
 
 def read(firewall: Mapping[str, str | None], directory: str | Path) -> dict[str, str]:
-    """The texts of the files that the section names, by key. Raises ConfigError with a line a file that cannot be read."""
+    """The texts of the files that the section names, by key. Raises ConfigError, a line a file that cannot be read."""
     texts, faults = {}, []
     for key, name in ((key, firewall.get(key)) for key in KEYS):
         if name is None:

@@ -71,7 +71,7 @@ class Builder:
                 continue
             if bridge.name not in networks:
                 yield self._name_only(bridge.name, 0)
-            for vlan in sorted(_vlans_named(bridge.name, named)):
+            for vlan in sorted(set(_vlans_named(bridge.name, named))):
                 if f"{bridge.name}.{vlan}" not in networks:
                     yield self._name_only(bridge.name, vlan)
         for network in self._config.network:
@@ -137,14 +137,12 @@ class Builder:
         tables: list[list[RouteView]] = [[] for _ in range(1 + max(self.routers.values()))]
         for router, name, own, gateways in self._places():
             device = self._devices.allocate(name)
-            # The switch's own addresses are routes too: where they are looked up, a packet to one of them is found local.
-            tables[router] += [RouteView(str(i.network), device) for i in own]
-            tables[router] += [RouteView(f"{i.ip}/{i.max_prefixlen}", device) for i in own]
+            tables[router] += _on_link(own, device)
             tables[router] += [RouteView(_everywhere(gateway), device, gateway) for gateway in gateways]
         for router, port in self._shared_uplinks():
             device, inside = self._devices.allocate(port.name), self._prefixes(router)
-            beyond = [i.network for i in interfaces(port.address) if not _overlap(i.network, inside)]
-            tables[router] += [RouteView(str(network), device) for network in beyond]
+            beyond = tuple(i for i in interfaces(port.address) if not _overlap(i.network, inside))
+            tables[router] += _on_link(beyond, device)
             tables[router] += [RouteView(_everywhere(gateway), device, gateway) for gateway in several(port.gateway)]
         for route in self._config.route:
             router = self.routers[route.router]
@@ -192,6 +190,12 @@ def _routers(config: Config) -> list[str]:
     """The routers that anything belongs to; "main" is the first, and always there."""
     names = ["main", *(n.router for n in config.network), *(p.router for p in config.port if is_uplink(p))]
     return list(dict.fromkeys([*names, *(route.router for route in config.route)]))
+
+
+def _on_link(own: tuple[Interface, ...], device: int) -> list[RouteView]:
+    """The networks of a device, and its own addresses: looked up there, a packet to one of them is found local."""
+    networks = [RouteView(str(interface.network), device) for interface in own]
+    return networks + [RouteView(f"{interface.ip}/{interface.max_prefixlen}", device) for interface in own]
 
 
 def _overlap(one: Prefix, others: list[Prefix]) -> bool:

@@ -109,6 +109,10 @@ def uplink_problems(port: Port, path: str) -> Iterator[Problem]:
     if is_uplink(port) and port.bridge is not None:
         right = "an uplink is on no bridge; a bridge has its address in a [[network]]"
         yield Problem(f"{path}.address", right, port.address)
+    for key in ("access", "trunk") if is_uplink(port) else ():
+        if getattr(port, key) is not None:
+            right = "an uplink takes untagged frames; a VLAN's gateway is a [[network]] on a bridge"
+            yield Problem(f"{path}.{key}", right, getattr(port, key))
     if several(port.gateway) and not is_uplink(port):
         yield Problem(f"{path}.gateway", "only with an address: a gateway is reached from an address", port.gateway)
     yield from readable(f"{path}.router", port.router, router_name)

@@ -3,8 +3,8 @@
 A worker hands over what is for a service (io/own.pxd); `receive` gives it to the network's DHCP server, resolver or router
 advertiser. DHCP and router advertisements answer with frames, since their clients have no address yet; DNS answers with
 packets, which pass the hooks and connection tracking as any host's would. `follow` takes over a configuration: a network
-whose settings stay as they are keeps its servers, and leases outlive even a change of them, by their file. Guests are told of
-a way out, or of a resolver, only where there is one.
+whose settings stay as they are keeps its servers, and leases outlive even a change of them, by their file. Guests are
+told of a way out, or of a resolver, only where there is one.
 
 Everything runs on the daemon's event loop.
 """
@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec.structs import replace as changed
 
 from ..config.model import Config, Network
+from ..observe.router import ServiceReport
 from ..own import Own, Punt
 from ..views import DeviceView, NetworkMode
 from .dhcp.server import DhcpServer, Subnet
@@ -31,6 +32,7 @@ from .dns.server import DnsServer
 from .ra import Router, RouterAdvertiser
 from .report import LeaseReport
 from .settings import Dhcp, Ra
+from .told import service_report
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +84,8 @@ class Served:
 class Services:
     """DHCP, DNS and router advertisements of every network that has them.
 
-    `port_name` tells a port's name by its id, `port_exists` whether the switch has a port of that name: the lease of a guest
-    whose port is gone may follow it to another.
+    `port_name` tells a port's name by its id, `port_exists` whether the switch has a port of that name: the lease of a
+    guest whose port is gone may follow it to another.
     """
 
     def __init__(
@@ -188,6 +190,10 @@ class Services:
         """Every lease, with its network's name."""
         return [(s.network.name, lease) for s in self._served.values() if s.dhcp for lease in s.dhcp.reports()]
 
+    def reports(self) -> list[ServiceReport]:
+        """What every network's servers have done so far."""
+        return [service_report(s.network.name, s.dhcp, s.dns, s.ra) for s in self._served.values()]
+
 
 def _done(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
@@ -218,7 +224,8 @@ def _ra(network: Network, view: DeviceView) -> RouterAdvertiser | None:
     settings = _with_resolver(network.ra, network)
     if view.mode is NetworkMode.ISOLATED:
         settings = changed(settings, lifetime_s=0)
-    return RouterAdvertiser(settings, Router(view.mac, link_local, tuple(a for a in own if not a.is_link_local), view.mtu))
+    addresses = tuple(address for address in own if not address.is_link_local)
+    return RouterAdvertiser(settings, Router(view.mac, link_local, addresses, view.mtu))
 
 
 def _is_router_solicitation(frame: bytes) -> bool:

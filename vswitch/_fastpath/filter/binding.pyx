@@ -9,7 +9,7 @@ from libc.string cimport memset
 from ..core.context cimport Context
 from ..core.frame cimport Frame
 from ..core.ip cimport Ip, ip_equal
-from ..core.packet cimport NO_DEVICE, PACKET_LOCAL, Packet
+from ..core.packet cimport CT_RELATED, NO_DEVICE, PACKET_LOCAL, Packet
 from ..core.snapshot cimport DEVICE_NETWORK, DEVICE_UPLINK, NETWORK_NAT, Device
 from ..core.verdict cimport *
 from ..l3.address cimport device_on_link, source_for
@@ -17,10 +17,10 @@ from .conntrack cimport CT_REPLY_DIR, CT_UNCONFIRMED, CtEntry
 from .nat cimport NAT_NO_DEVICE, nat_done, nat_manip, nat_null, nat_setup, nat_setup_to
 from .natrange cimport NAT_NETMAP, NatRange
 from .refuse cimport refuse
-from .rewrite cimport NAT_SRC, NatManip
+from .rewrite cimport NAT_SRC, NatManip, proto_is_icmp
 from .rule cimport (
-    HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, NO_CHAIN, TABLE_NAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT, Ruleset,
-    Target,
+    HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, NO_CHAIN, TABLE_NAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT, Chain,
+    Ruleset, Target,
 )
 from .walk cimport (
     VERDICT_ACCEPT, VERDICT_NAT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_table,
@@ -32,6 +32,8 @@ cdef uint8_t bind_connection(Context *ctx, Frame *frame, Packet *packet, uint32_
     cdef NatManip manip = nat_manip(hook)
     cdef Walk walk
     cdef uint8_t verdict
+    if packet.ct_info & CT_RELATED and proto_is_icmp(packet.tuple.proto):
+        return PENDING                  # it speaks of the connection, and does not bind it
     if hook == HOOK_POSTROUTING:
         settle_zone(ctx, packet, entry)
     if entry.use != CT_UNCONFIRMED or nat_done(entry, manip):
@@ -43,10 +45,18 @@ cdef uint8_t bind_connection(Context *ctx, Frame *frame, Packet *packet, uint32_
             return set_up(ctx, packet, walk.target, manip, hook)
         if verdict != VERDICT_ACCEPT:
             return refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
+        if accepted_by_rule(rules, &walk, packet.family == 6, hook):
+            nat_null(entry, manip)      # exempt, from the network's own masquerading too
+            return PENDING
     if hook == HOOK_POSTROUTING and masquerades(ctx, packet):
         return masquerade(ctx, packet, NULL)
     nat_null(entry, manip)
     return PENDING
+
+cdef bint accepted_by_rule(const Ruleset *rules, const Walk *walk, uint32_t is_v6, uint32_t hook) noexcept nogil:
+    """Whether a rule spoke the last word, and not the policy, which counts last where it does."""
+    cdef const Chain *chain = &rules.chains[rules.entry[is_v6][TABLE_NAT][hook]]
+    return walk.n_counted and walk.counted[walk.n_counted - 1] != chain.policy_counter
 
 cdef uint8_t way_of(uint32_t hook) noexcept nogil:
     if hook == HOOK_POSTROUTING:

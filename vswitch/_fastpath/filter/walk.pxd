@@ -18,7 +18,7 @@ Thread safety: a Walk belongs to one worker, as do the counters it charges; mete
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.frame cimport Frame
-from ..core.native cimport load64
+from ..core.native cimport load32
 from ..core.ip cimport PROTO_TCP
 from ..core.packet cimport PACKET_BAD_CHECKSUM, PACKET_CHANGED, PACKET_FRAGMENT, Packet
 from ..core.wire cimport mac_is_broadcast, mac_is_group
@@ -79,7 +79,6 @@ cdef struct Walk:
     uint8_t hook
     uint8_t zones                       # a CT rule spoke: CT_NOTRACK, CT_ZONE_ORIG (see Packet.zone), CT_ZONE_REPLY
     uint16_t arg
-    uint16_t zone_reply
     const Target *target
     # On the way
     uint8_t layer4
@@ -103,12 +102,13 @@ cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet
 
 
 cdef inline uint64_t key_packet(const Packet *packet) noexcept nogil:
-    """Eight bytes of Packet that lie together, from `family` on."""
-    return load64(&packet.family)
+    """Eight bytes of Packet that lie together, from `family` on; the later ones one by one, which may just have been written."""
+    return (load32(&packet.family) | <uint64_t>packet.ttl << KEY_TTL_SHIFT | <uint64_t>packet.tcp_flags << KEY_TCP_FLAGS_SHIFT
+            | <uint64_t>packet.in_port << 48)
 
 cdef inline uint64_t key_place(const Packet *packet, uint64_t way) noexcept nogil:
-    """Six more, from `out_port` on, and the way in place of the zone, which the connection settles."""
-    return (load64(&packet.out_port) & 0xffffffffffffULL) | way << 48
+    """The port out, both devices, and the way: not the zone, which the connection settles."""
+    return packet.out_port | <uint64_t>packet.in_dev << 16 | <uint64_t>packet.out_dev << 32 | way << 48
 
 cdef inline uint64_t key_status(const Packet *packet, const CtEntry *entry) noexcept nogil:
     return entry.status | <uint64_t>packet.length << 32
@@ -144,7 +144,6 @@ cdef inline void walk_begin(Walk *walk, const Ruleset *rules, const RuleState *s
     walk.hook = 0
     walk.arg = 0
     walk.zones = 0
-    walk.zone_reply = 0
     walk.target = NULL
     walk.layer4 = layer4_of(packet)
     walk.hotdrop = False

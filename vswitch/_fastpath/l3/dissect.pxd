@@ -37,7 +37,8 @@ cdef enum:
     IPV4_MF = 0x2000
     IPV4_OFFSET = 0x1fff
     ARP_LEN = 28
-    ARP_TARGET = 24                     # where the target's protocol address lies
+    ARP_SENDER = 14                     # where the sender's protocol address lies, and the target's
+    ARP_TARGET = 24
     PORT_BOOTPS = 67
     ND_ROUTER_SOLICIT = 133
     ND_NEIGHBOUR_SOLICIT = 135
@@ -86,18 +87,33 @@ cdef inline uint8_t dissect_frame(Context *ctx, const Port *port, Frame *frame, 
     ethertype = load16be(frame.data + l3_off - 2)
     if ethertype == ETH_P_ARP:
         return claim_arp(device, frame, l3_off)
+    if ethertype == ETH_P_IPV6 and device.kind == DEVICE_NETWORK and speaks_as_us(device, frame, l3_off):
+        return SPOOFED
     if not (frame.flags & FRAME_TO_US or device.hooks or (mac_is_group(frame.dst) and device.kind == DEVICE_NETWORK)):
         return PENDING
     return dissect_ip(device, port, frame, packet, ethertype, l3_off)
 
 cdef inline uint8_t claim_arp(const Device *device, Frame *frame, uint32_t l3_off) noexcept nogil:
-    """ARP passes no hook. A question for one of the gateway's addresses is for the switch, any other is bridged."""
-    cdef Ip target
-    if not frame.flags & FRAME_TO_US and device.kind == DEVICE_NETWORK and frame.len >= l3_off + ARP_LEN:
-        target = ip4_at(frame.data + l3_off + ARP_TARGET)
-        if is_ours(device, &target):
+    """ARP passes no hook. A question for one of the gateway's addresses is for the switch, any other is bridged; but nobody
+    speaks in the gateway's name."""
+    cdef Ip address
+    if device.kind == DEVICE_NETWORK and frame.len >= l3_off + ARP_LEN:
+        address = ip4_at(frame.data + l3_off + ARP_SENDER)
+        if is_ours(device, &address):
+            return SPOOFED
+        address = ip4_at(frame.data + l3_off + ARP_TARGET)
+        if is_ours(device, &address):
             frame.flags |= FRAME_TO_US
     return PENDING
+
+cdef inline bint speaks_as_us(const Device *device, const Frame *frame, uint32_t l3_off) noexcept nogil:
+    """Whether a neighbour advertisement, to whomever it goes, is for an address of the gateway's."""
+    cdef const uint8_t *ip = frame.data + l3_off
+    cdef Ip target
+    if frame.len < l3_off + IPV6_HLEN + 24 or ip[6] != PROTO_ICMPV6 or ip[IPV6_HLEN] != ND_NEIGHBOUR_ADVERT:
+        return False
+    target = ip6_at(ip + IPV6_HLEN + 8)
+    return is_ours(device, &target)
 
 cdef inline bint is_ours(const Device *device, const Ip *ip) noexcept nogil:
     """Whether the switch has the address on this device."""
@@ -122,6 +138,7 @@ cdef inline uint8_t dissect_ip(const Device *device, const Port *port, Frame *fr
         return PENDING
     if device.kind == DEVICE_NAME:
         packet.zone += frame.vid        # each VLAN is a zone of its own
+        packet.zone_reply = packet.zone
         packet.tuple.zone = packet.zone
     claim_service(device, frame, packet)
     if not (frame.flags & FRAME_TO_US or device.hooks):
@@ -144,6 +161,7 @@ cdef inline void start(Packet *packet, uint8_t *l3, uint16_t port, const Device 
     packet.out_port = NO_PORT
     packet.out_dev = NO_DEVICE
     packet.zone = device.zone
+    packet.zone_reply = device.zone
     packet.ct = NO_ENTRY
     packet.class_id = 0
     packet.sport = 0
@@ -156,8 +174,6 @@ cdef inline uint8_t network(Packet *packet, const uint8_t *end, bint is_v4) noex
         return verdict
     if packet.l4 != NULL and not packet.flags & PACKET_FRAGMENT:
         transport(packet)
-    packet.tuple.src = packet.src
-    packet.tuple.dst = packet.dst
     packet.tuple.sport = packet.sport
     packet.tuple.dport = packet.dport
     packet.tuple.zone = packet.zone
@@ -187,11 +203,16 @@ cdef inline uint8_t ipv4(Packet *packet, const uint8_t *end) noexcept nogil:
     packet.tos = ip[1]
     packet.ttl = ip[8]
     packet.tuple.proto = ip[9]
-    packet.src = ip4_at(ip + 12)
-    packet.dst = ip4_at(ip + 16)
+    set_addresses(packet, ip4_at(ip + 12), ip4_at(ip + 16))
     packet.l4 = ip + header
     packet.l4_length = total - header
     return PENDING
+
+cdef inline void set_addresses(Packet *packet, Ip src, Ip dst) noexcept nogil:
+    packet.src = src
+    packet.dst = dst
+    packet.tuple.src = src
+    packet.tuple.dst = dst
 
 cdef inline bint options_fit(const uint8_t *option, uint32_t room) noexcept nogil:
     """RFC 791, 3.1: each option but the first two kinds says how long it is, itself included."""
@@ -220,8 +241,7 @@ cdef inline uint8_t ipv6(Packet *packet, const uint8_t *end) noexcept nogil:
     packet.length = total
     packet.tos = <uint8_t>(ip[0] << 4 | ip[1] >> 4)
     packet.ttl = ip[7]
-    packet.src = ip6_at(ip + 8)
-    packet.dst = ip6_at(ip + 24)
+    set_addresses(packet, ip6_at(ip + 8), ip6_at(ip + 24))
     # Mapped IPv4 addresses have no business on a wire, and would be taken for IPv4's (core/ip.pxd).
     if (packet.src.high & 0xff) == 0xff or ip_is_v4(&packet.src) or ip_is_v4(&packet.dst):
         return IP_SOURCE
@@ -242,7 +262,9 @@ cdef inline void extensions(Packet *packet, uint8_t next_header, uint8_t *at, co
             if load16be(at + 2) & 1:
                 packet.flags |= PACKET_MORE
             length = 8
-            if packet.flags & PACKET_FRAGMENT:
+            if not packet.flags & (PACKET_FRAGMENT | PACKET_MORE):
+                packet.flags |= PACKET_MORE     # all of it in one fragment: reassembly takes the header off
+            elif packet.flags & PACKET_FRAGMENT:
                 packet.tuple.proto = at[0]
                 packet.l4 = at + length
                 packet.l4_length = <uint32_t>(end - at) - length
@@ -270,16 +292,20 @@ cdef inline void transport(Packet *packet) noexcept nogil:
     cdef uint8_t proto = packet.tuple.proto
     cdef uint32_t size
     if proto == PROTO_TCP:
-        size = (l4[12] >> 4) * 4 if packet.l4_length >= 20 else 0
-        if size < 20 or size > packet.l4_length:
+        if packet.l4_length < 20:
             packet.flags |= PACKET_SHORT
             return
+        size = (l4[12] >> 4) * 4
+        if size < 20 or size > packet.l4_length:
+            packet.flags |= PACKET_SHORT    # INVALID; rules can ask for ports and flags all the same
         packet.tcp_flags = l4[13]
     elif proto == PROTO_UDP:
-        size = load16be(l4 + 4) if packet.l4_length >= 8 else 0
-        if size < 8 or size > packet.l4_length:
+        if packet.l4_length < 8:
             packet.flags |= PACKET_SHORT
             return
+        size = load16be(l4 + 4)
+        if size < 8 or size > packet.l4_length:
+            packet.flags |= PACKET_SHORT
     elif proto == PROTO_ICMP or proto == PROTO_ICMPV6:
         if packet.l4_length < 8:
             packet.flags |= PACKET_SHORT
@@ -301,7 +327,7 @@ cdef inline void verify(const Frame *frame, Packet *packet) noexcept nogil:
     cdef const uint8_t *l4 = packet.l4
     cdef uint8_t proto = packet.tuple.proto
     cdef uint64_t total
-    if l4 == NULL or packet.flags & (PACKET_FRAGMENT | PACKET_MORE | PACKET_SHORT) or frame.needs & OFFLOAD_CSUM:
+    if l4 == NULL or packet.flags & (PACKET_FRAGMENT | PACKET_MORE) or frame.needs & OFFLOAD_CSUM or packet.l4_length < 8:
         return
     if (frame.data - VNET_LEN)[0] & VNET_F_DATA_VALID or not (
             proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_ICMP or proto == PROTO_ICMPV6):
