@@ -189,6 +189,14 @@ cdef inline bint fits(Frame *frame, const Packet *packet, uint32_t mtu) noexcept
     frame.cut = <uint16_t>mtu
     return True
 
+cdef inline bint cut_own(Frame *frame, const Packet *packet, uint32_t mtu) noexcept nogil:
+    """Of IPv6 it is the sender who cuts up (RFC 8200, 4.5): the answer to a large echo request, say. False for others."""
+    if packet.family != 6 or packet.largest:
+        return False
+    frame.flags |= FRAME_CUT
+    frame.cut = <uint16_t>mtu
+    return True
+
 
 # The next hop
 
@@ -278,7 +286,7 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
         leave_towards(packet, out)
     if out == NULL:
         return NO_ROUTE                 # to nobody, or to ourselves: NAT has not found whom an answer is for
-    if not fits(frame, packet, out.mtu):
+    if not fits(frame, packet, out.mtu) and not cut_own(frame, packet, out.mtu):
         return PACKET_TOO_BIG
     verdict = hook_output_filter(ctx, frame, packet)
     if not verdict:
