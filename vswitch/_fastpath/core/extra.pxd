@@ -50,6 +50,7 @@ cdef inline Extra *extra_again(Context *ctx, uint32_t length, uint16_t origin, u
     extra.resume = 0
     extra.tci = 0
     extra.ct = NO_ENTRY
+    extra.ct_info = 0
     return extra
 
 cdef inline void extra_refused(Context *ctx) noexcept nogil:

@@ -219,7 +219,12 @@ cdef inline uint8_t hook_output_filter(Context *ctx, Frame *frame, Packet *packe
     verdict = one_table(ctx, rules, frame, packet, TABLE_FILTER, HOOK_OUTPUT)
     if not verdict:
         verdict = one_table(ctx, rules, frame, packet, TABLE_SECURITY, HOOK_OUTPUT)
-    return verdict if verdict else one_table(ctx, rules, frame, packet, TABLE_MANGLE, HOOK_POSTROUTING)
+    return verdict
+
+cdef inline uint8_t hook_output_mangle(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    """POSTROUTING's mangle, for what has passed OUTPUT."""
+    cdef const Ruleset *rules = ctx.snapshot.rules
+    return one_table(ctx, rules, frame, packet, TABLE_MANGLE, HOOK_POSTROUTING) if rules != NULL else PENDING
 
 cdef inline uint8_t one_table(Context *ctx, const Ruleset *rules, Frame *frame, Packet *packet, uint32_t table,
                               uint32_t hook) noexcept nogil:

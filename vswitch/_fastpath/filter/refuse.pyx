@@ -7,8 +7,8 @@ from ..core.frame cimport FRAME_FLOOD, FRAME_HAS_TAG, Frame
 from ..core.ip cimport (
     PROTO_AH, PROTO_ESP, PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
 )
-from ..core.native cimport count
-from ..core.packet cimport CT_RELATED, NO_ENTRY, PACKET_BAD_CHECKSUM, PACKET_LOCAL, Packet
+from ..core.native cimport count, spin_lock, spin_unlock
+from ..core.packet cimport CT_RELATED, CT_REPLY, NO_ENTRY, PACKET_BAD_CHECKSUM, PACKET_LOCAL, Packet
 from ..core.snapshot cimport OFFLOAD_CSUM
 from ..core.verdict cimport *
 from ..io.checksum cimport fold, sum_length, sum_pseudo6, sum_words
@@ -16,7 +16,9 @@ from ..io.own cimport OWN_QUEUE, OwnHeader, punt
 from ..l3.answer cimport complain, reset
 from ..l3.hop cimport untag
 from .confirm cimport ct_attach, ct_detach
+from .conntrack cimport CT_CONFIRMED, Conntrack, CtEntry, ct_lock, ct_same
 from .rule cimport QUEUE_BYPASS, Target, place
+from .states cimport TCP_CLOSE
 from .walk cimport VERDICT_ACCEPT, VERDICT_QUEUE, VERDICT_REJECT
 
 cdef enum:
@@ -31,11 +33,23 @@ cdef uint8_t refuse(Context *ctx, Frame *frame, Packet *packet, uint8_t verdict,
         return queue(ctx, frame, packet, table, hook, arg, target)
     if verdict == VERDICT_REJECT:
         if arg == 0:
-            reset(ctx, frame, packet)
+            if reset(ctx, frame, packet):
+                close_connection(ctx.ct, packet, ctx.now_s)
         elif sum_right(frame, packet):
             complain(ctx, frame, packet, <uint8_t>(arg >> 8), <uint8_t>arg, 0)
         return RULE_REJECT
     return <uint8_t>(RULE_RAW + table)
+
+cdef void close_connection(Conntrack *ct, const Packet *packet, uint32_t now_s) noexcept nogil:
+    """A reset has been said in the other end's name: the connection is over (nf_ct_set_closing)."""
+    cdef CtEntry *entry = &ct.entry[packet.ct]
+    if packet.ct == NO_ENTRY or packet.tuple.proto != PROTO_TCP:
+        return
+    spin_lock(ct_lock(ct, packet.ct))
+    if entry.use == CT_CONFIRMED and ct_same(&entry.tuple[1 if packet.ct_info & CT_REPLY else 0], &packet.tuple):
+        entry.state = TCP_CLOSE
+        entry.expires_s = now_s + ct.shared.settings.tcp[TCP_CLOSE]
+    spin_unlock(ct_lock(ct, packet.ct))
 
 cdef bint sum_right(const Frame *frame, const Packet *packet) noexcept nogil:
     """Whether the payload is what was sent, so that the sender can be told (nf_reject_verify_csum). As the kernel has it, a

@@ -32,8 +32,17 @@ cdef inline bint addresses_miss(const Packet *packet, const Rule *rule) noexcept
     return ((<uint32_t>(src != 0) ^ (rule.flags & RULE_NOT_SRC))
             | (<uint32_t>(dst != 0) ^ (rule.flags & RULE_NOT_DST) >> 1))
 
+cdef bint asks_fragment(const Walk *walk, const Rule *rule) noexcept nogil:
+    cdef uint32_t i
+    for i in range(rule.first_match, rule.first_match + rule.n_matches):
+        if walk.rules.matches[i].op == MATCH_FRAGMENT and not walk.rules.matches[i].invert & MATCH_INVERT:
+            return True
+    return False
+
 cdef inline bint ports_hold(Walk *walk, const Rule *rule) noexcept nogil:
     cdef uint16_t sport = bswap16(walk.packet.sport), dport = bswap16(walk.packet.dport)
+    if walk.layer4 == LAYER4_SHORT and asks_fragment(walk, rule):
+        return False                    # `-f` is asked before the ports, and this packet is whole
     if not layer4_whole(walk):
         return False
     if (rule.sport_min <= sport and sport <= rule.sport_max) == (rule.flags & RULE_NOT_SPORT != 0):
@@ -90,6 +99,8 @@ cdef void edit(Walk *walk, uint32_t index) noexcept nogil:
     target_edit(target, walk.rules, walk.packet, walk.frame, &walk.connmark if walk.entry != NULL else NULL)
     if target.op == TARGET_CONNMARK and target.mode != CONNMARK_RESTORE:
         walk.entry.mark = walk.connmark
+    if target.op == TARGET_TCPMSS:
+        walk.uncacheable = True         # it may make the packet longer, between two rules that count
     if walk.n_edits == PATH_EDITS:
         walk.uncacheable = True
         return

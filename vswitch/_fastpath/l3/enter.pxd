@@ -60,6 +60,8 @@ cdef inline uint8_t enter_output(Context *ctx, Frame *frame, Packet *packet) noe
     frame.flags |= FRAME_IP | FRAME_TO_US
     if ctx.came_back.ct != NO_ENTRY and not verdict and not ctx.resume:
         answer_to(ctx, packet)
+    elif ctx.came_back.ct_info:
+        packet.ct_info = ctx.came_back.ct_info
     return verdict
 
 cdef inline void answer_to(Context *ctx, Packet *packet) noexcept nogil:

@@ -23,7 +23,7 @@ from ..core.snapshot cimport (
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
 from ..filter.conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT
-from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_filter, hook_postrouting
+from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_filter, hook_output_mangle, hook_postrouting
 from ..filter.refuse cimport passed
 from ..filter.rule cimport HOOK_FORWARD, TABLE_RAW
 from ..l2.fdb cimport FDB_PORT_MASK, fdb_find, fdb_hash, fdb_key
@@ -31,6 +31,7 @@ from .address cimport device_broadcast, device_on_link, device_owns, group_mac, 
 from .answer cimport (
     complain_expired, complain_no_route, complain_prohibited, complain_too_big, hear_arp, serve_packet, wait_for,
 )
+from .loopback cimport loop_back
 from .neighbour cimport NUD_VALID, neighbour_find
 from .hop cimport set_macs, ttl_decrement, untag
 from .route cimport Route, route_find
@@ -139,7 +140,7 @@ cdef inline uint8_t may_forward(const Device *device, const Packet *packet) noex
         return IP_SOURCE
     if packet.family == 4 and ((ip4_word(&packet.src) & 0xff) == 0 or ip4_word(&packet.src) == 0xffffffffU):
         return IP_SOURCE
-    if device_owns(device, &packet.src):
+    if device_owns(device, &packet.src) and not packet.flags & PACKET_LOCAL:
         return IP_SOURCE
     if ip_is_loopback(&packet.dst) or ip_is_zero(&packet.dst) or ip_is_link_local(&packet.dst) or ip_is_link_local(&packet.src):
         return NOT_FORWARDED
@@ -264,6 +265,7 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     cdef const Device *device = &ctx.snapshot.devices[packet.in_dev]
     cdef const Route *way
     cdef const Device *out
+    cdef const Device *first
     cdef uint8_t verdict
     cdef Ip before = packet.dst
     way = own_route(ctx, device, packet)
@@ -277,18 +279,23 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     if not ctx.resume and packet.ct == NO_ENTRY:
         packet.tuple.zone = packet.zone
     leave_towards(packet, out)
+    first = out
     verdict = hook_output(ctx, frame, packet)
     if verdict:
         return verdict
     if not ip_equal(&before, &packet.dst):
         way = own_route(ctx, device, packet)
         out = own_device(ctx, device, packet, way)
-        leave_towards(packet, out)
     if out == NULL:
-        return NO_ROUTE                 # to nobody, or to ourselves: NAT has not found whom an answer is for
+        verdict = loop_back(ctx, frame, packet, device) if way != NULL else NO_ROUTE
+        return verdict if verdict else forward_packet(ctx, frame, packet, device, own_route(ctx, device, packet))
     if not fits(frame, packet, out.mtu) and not cut_own(frame, packet, out.mtu):
         return PACKET_TOO_BIG
     verdict = hook_output_filter(ctx, frame, packet)
+    if out != first:
+        leave_towards(packet, out)      # as in the kernel, OUTPUT is about the first way, before NAT
+    if not verdict:
+        verdict = hook_output_mangle(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
     return verdict if verdict else link_out(ctx, frame, packet, out, way)
