@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from . import __version__, describe
+from . import __version__, describe, describe_router
 from .caretaker import Caretaker
 from .config import check
 from .config.apply import Applier, ApplyError, MetricsService, close_devices
@@ -47,6 +47,7 @@ from .observe.report import (
     SwitchReport,
     Words,
 )
+from .observe.router import RouterReport
 from .own import Own
 from .ports import Device, Links, open_device
 
@@ -222,6 +223,7 @@ class Switch:
     def show(self) -> SwitchReport:
         """The whole switch, as `vswitchctl show` prints it."""
         picture, now_ns = self._applier.picture, time.monotonic_ns()
+        layer3 = device_views(picture, self._plane)
         metrics = self._applier.metrics
         return SwitchReport(
             version=__version__,
@@ -237,7 +239,20 @@ class Switch:
             bridges=[self._bridge_report(bridge) for bridge in picture.config.bridge],
             ports=[describe.port_report(picture, port) for port in picture.config.port],
             workers=[describe.worker_report(i, c, now_ns) for i, c in enumerate(self._plane.worker_counters())],
+            networks=describe_router.networks(picture.config, layer3),
+            uplinks=describe_router.uplinks(picture, layer3),
+            connections=describe_router.connections(self._plane),
         )
+
+    def census(self) -> Any:
+        """A look at every connection, for `routing`; the one method that any thread may call."""
+        return self._plane.census()
+
+    def routing(self, census: Any) -> RouterReport:
+        """All above layer 2: connections, rules, neighbours, services."""
+        picture = self._applier.picture
+        devices = device_views(picture, self._plane)
+        return describe_router.router_report(picture, self._plane, devices, self._services.reports(), census)
 
     def _bridge_report(self, bridge: Bridge) -> BridgeReport:
         ports = [port.name for port in self.config.ports_of(bridge.name)]

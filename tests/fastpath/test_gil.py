@@ -9,7 +9,8 @@ import pytest
 
 from vswitch._fastpath.worker import Shared, Worker
 
-SOURCE = Path(__file__).parents[2] / "vswitch/_fastpath/worker.c"
+FASTPATH = Path(__file__).parents[2] / "vswitch/_fastpath"
+SOURCE = FASTPATH / "worker.c"
 #: What Cython writes where nogil code wants the interpreter: taking the GIL, or reporting an error that it cannot raise.
 FORBIDDEN = re.compile(r"PyGILState_Ensure|PyEval_RestoreThread|Py_BLOCK_THREADS|__Pyx_PyGILState|WriteUnraisable"
                        r"|__Pyx_AddTraceback|PyErr_|PyObject|Py_INCREF|Py_DECREF")
@@ -40,11 +41,37 @@ def bodies() -> dict[str, str]:
 def test_the_loop_takes_no_gil(bodies):
     root = next(name for name in bodies if name.endswith("_6worker_work"))
     way = reachable(bodies, root)
-    stages = {"parse", "ingress", "lookup", "forward", "transmit", "receive", "pipeline", "send_tap", "send_packet"}
+    stages = {"parse", "ingress", "dissect", "prerouting", "lookup", "route", "forward", "transmit", "receive", "pipeline",
+              "send_tap", "send_packet"}
     assert stages <= {name.rsplit("_", 1)[-1] if "send" not in name else "send_" + name.rsplit("_", 1)[-1]
                       for name in way}, "the search must see the whole way"
     guilty = {name: found[0] for name in way if (found := FORBIDDEN.search(bodies[name]))}
     assert not guilty
+
+
+def rare_functions() -> list[tuple[Path, str]]:
+    """What the worker calls in units of their own: declared in a .pxd without a body, defined in the .pyx beside it."""
+    declared = re.compile(r"^cdef [^\n=]*?(\w+)\((?:[^()]|\n)*\) noexcept nogil$", re.M)
+    found = []
+    for header in sorted(FASTPATH.rglob("*.pxd")):
+        unit = header.with_suffix(".c")
+        if unit.exists() and unit != SOURCE:
+            found += [(unit, name) for name in declared.findall(header.read_text())]
+    return found
+
+
+@pytest.mark.parametrize(("unit", "name"), rare_functions(), ids=lambda value: getattr(value, "stem", value))
+def test_neither_does_what_it_calls_in_other_units(unit: Path, name: str):
+    there = functions(unit.read_text())
+    (root,) = [body for body in there if body.endswith(f"{unit.stem}_{name}")]
+    guilty = {name: found[0] for name in reachable(there, root) if (found := FORBIDDEN.search(there[name]))}
+    assert not guilty
+
+
+def test_the_rare_half_is_found():
+    assert {"router_tick", "serve_packet", "bind_connection", "refuse", "walk_way", "ct_confirm", "gather"} <= {
+        name for _, name in rare_functions()
+    }
 
 
 def test_the_search_would_find_it(bodies):

@@ -18,11 +18,14 @@ from tests.oracle.features import missing
 from tests.oracle.kernel import KernelSubject
 from tests.oracle.shrink import shrunk
 from tests.oracle.subject import Subject
+from tests.oracle.switch import SwitchSubject
 
 PROGRESS_EVERY = 50
 # What the kernel can be compared with. Another kernel shows whether the comparison itself holds.
 OTHERS: dict[str, Callable[[], contextlib.AbstractContextManager[Subject]]] = {
     "kernel": lambda: KernelSubject("other kernel"),
+    "network": lambda: SwitchSubject("switch", network=True),
+    "switch": SwitchSubject,
 }
 
 

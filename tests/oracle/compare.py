@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from tests.oracle.deliberate import is_deliberate
 from tests.oracle.driver import Driver, Sent
 from tests.oracle.frames import FrameComparison, described, words
 from tests.oracle.rules import RuleSet, rule_set
@@ -137,4 +138,10 @@ def _by_chain(text: str) -> dict[tuple[str, str], list[str]]:
             continue
         name = line.split()[0][1:] if line.startswith(":") else line.split()[2]
         chains.setdefault((table, name), []).append(line)
-    return chains
+    return _without_idle(chains) if is_deliberate("idle-table") else chains
+
+
+def _without_idle(chains: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], list[str]]:
+    """Without the tables that have no rule and no policy but ACCEPT."""
+    busy = {table for (table, _), lines in chains.items() if len(lines) > 1 or " DROP [" in lines[0]}
+    return {key: lines for key, lines in chains.items() if key[0] in busy}

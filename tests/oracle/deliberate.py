@@ -1,6 +1,6 @@
 """Where the switch is meant to differ from the kernel, or where the comparison looks away: all of it, with reasons.
 
-Each entry says how it is kept out. "masked": `frames.py` overlooks a field, and asks for the entry by its name.
+Each entry says how it is kept out. "masked": `frames.py` or `compare.py` overlooks a field, and asks for the entry by its name.
 "chosen": any choice within bounds will do, see `translation.py`. "not made": the generators do not make it. "set off":
 both subjects have it switched off.
 """
@@ -24,6 +24,7 @@ DIFFERENCES = (
     Deliberate("own-quoted-checksum", "masked", "rejecting its own answer, the kernel quotes it with a stale sum"),
     Deliberate("fragment-ident", "masked", "IPv6 fragments sent on after reassembly get an identification at random"),
     Deliberate("fragment-geometry", "masked", "a datagram reassembled may be cut elsewhere when it is sent on"),
+    Deliberate("idle-table", "masked", "a table without a rule, all policies ACCEPT, is not walked: it counts nothing"),
     Deliberate("nat-port", "chosen", "a port of the rule's range, or of its class: hard to guess (RFC 6056)"),
     Deliberate("nat-address", "chosen", "which address of a range a client gets hangs on a hash"),
     Deliberate("physdev", "not made", "-i of a bridged frame is a port here, the bridge in the kernel; all is routed"),
@@ -32,6 +33,10 @@ DIFFERENCES = (
     Deliberate("queue", "not made", "QUEUE asks a process; without one both drop, but theirs is another interface"),
     Deliberate("redirects", "set off", "no ICMP redirects: on a bridge of virtual machines they only mislead"),
     Deliberate("error-rates", "set off", "ICMP errors are rate limited by the clock"),
+    Deliberate("own-source", "not made", "what claims to come from the switch's own MAC or IPv6 address is dropped"),
+    Deliberate("record-route", "not made", "no address is written into IPv4's options, nor are they echoed (RFC 7126)"),
+    Deliberate("cut-header", "not made", "an IPv6 fragment that cuts the upper header is dropped (RFC 8200, 4.5)"),
+    Deliberate("no-interface", "not made", "iptables-save leaves out `! -i +`, by mistake: here it is saved"),
     Deliberate("helpers", "not made", "RELATED by FTP and its like: no port of theirs is used"),
 )  # fmt: skip
 NAMES = frozenset(difference.name for difference in DIFFERENCES)

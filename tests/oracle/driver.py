@@ -49,7 +49,8 @@ class Driver:
         for packet in self._packets(step, port, ends):
             router, speaker = topology.mac(port, topology.ROUTER), self._source_mac(step, port)
             frame = ethernet(router, speaker, step.flow.family, packet)
-            sent.append(Sent(port, frame, self.subject.send(port, frame)))
+            out = [] if _is_stolen(ends.src) else self.subject.send(port, frame)
+            sent.append(Sent(port, frame, out))
             self._learn(step, ends, sent[-1].out)
         return sent
 
@@ -61,7 +62,8 @@ class Driver:
         return self._answers.get(step.flow.number, untranslated)
 
     def _source_mac(self, step: Step, port: str) -> bytes:
-        return topology.mac(port, step.flow.client.station if step.by_client else step.flow.server.station)
+        station = step.flow.client.station if step.by_client else step.flow.server.station
+        return topology.mac(port, station if station != topology.ROUTER else NEXT_HOP)
 
     def _packets(self, step: Step, port: str, ends: Tuple) -> list[bytes]:
         body, protocol = step.body, ends.protocol
@@ -95,6 +97,11 @@ def answers(packet: Parsed, step: Step, ends: Tuple) -> bool:
     if isinstance(step.body, Echo):
         return not step.body.reply and packet.icmp_type == ECHO_TYPES[packet.family][1]
     return packet.protocol in (TCP, UDP) and packet.tuple == ends.reversed()
+
+
+def _is_stolen(source: bytes) -> bool:
+    """Whether a packet claims to come from the router: in IPv6 the switch drops such, "own-source"."""
+    return len(source) == 16 and source in (topology.packed(port, 6, topology.ROUTER) for port in topology.PORTS)
 
 
 def client_tuple(flow: Flow) -> Tuple:

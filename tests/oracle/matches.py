@@ -58,9 +58,9 @@ class Matches:
         if self.family == 4:
             makers.append(lambda: f"{self._not()}-f")
         if hooks <= set(IN_CHAINS):
-            makers += [lambda: f"{self._not()}-i {self._device()}", self._mac]
+            makers += [lambda: self._at_device("-i"), self._mac]
         if hooks <= set(OUT_CHAINS):
-            makers.append(lambda: f"{self._not()}-o {self._device()}")
+            makers.append(lambda: self._at_device("-o"))
         return makers
 
     def _maybe(self, share: float) -> bool:
@@ -68,6 +68,11 @@ class Matches:
 
     def _not(self) -> str:
         return "! " if self._maybe(0.15) else ""
+
+    def _at_device(self, option: str) -> str:
+        """iptables-save forgets "! -i +", which never matches."""
+        device = self._device()
+        return f"{self._not() if device != '+' else ''}{option} {device}"
 
     def _device(self) -> str:
         return self.rng.choice(("a", "b", "a", "b", "+", "a+", "lo"))

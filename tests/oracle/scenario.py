@@ -188,23 +188,29 @@ def _envelope(rng: random.Random, step: Step, ident: int) -> Envelope:
     if draw < 0.09:
         return replace(envelope, damage=rng.choice(DAMAGE))
     if draw < 0.11 and step.flow.family == 4:
-        return replace(envelope, options=rng.choice((b"\1\1\1\0", b"\x94\4\0\0", b"\7\7\4\0\0\0\0\0")))
+        return replace(envelope, options=rng.choice((b"\1\1\1\0", b"\x94\4\0\0", b"\x1e\4\0\0\x88\4\0\1")))
     if draw < 0.2:
-        return replace(envelope, cut=_cut(rng, _size(step)), dont_fragment=False)
+        return replace(envelope, cut=_cut(rng, _size(step), _least(step)), dont_fragment=False)
     return envelope
 
 
 def _size(step: Step) -> int:
-    """How long the packet's payload will be, about."""
+    """How long the packet's payload will be, at least."""
     body = step.body
     if isinstance(body, Segment):
         return 20 + len(body.options) + body.length
-    return 64 if isinstance(body, Error) else 8 + body.length
+    return 28 if isinstance(body, Error) else body.length + (8 if step.flow.protocol != OTHER else 0)
 
 
-def _cut(rng: random.Random, size: int) -> tuple[tuple[int, int, bool], ...]:
+def _least(step: Step) -> int:
+    """How much the first fragment must have: of IPv6 the whole upper header ("cut-header")."""
+    return 24 if step.flow.family == 6 and isinstance(step.body, Segment) else 8
+
+
+def _cut(rng: random.Random, size: int, least: int) -> tuple[tuple[int, int, bool], ...]:
     """Fragments: in order mostly; else in disorder, one missing, one twice, or two that overlap."""
-    step = max(8, size // (rng.choice((2, 3, 4)) + size // MTU) // 8 * 8)
+    size = max(1, size)
+    step = max(least, size // (rng.choice((2, 3, 4)) + size // MTU) // 8 * 8)
     pieces = [(at, at + step, True) for at in range(0, size, step)]
     pieces[-1] = (pieces[-1][0], END, False)
     draw = rng.random()

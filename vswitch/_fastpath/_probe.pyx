@@ -8,6 +8,7 @@ from .core.frame cimport Burst
 from .core.native cimport monotonic_ns
 from .core.snapshot cimport PORT_NONE, Port
 from .io.receive cimport receive
+from .l3.reassemble cimport expire_fragments
 from .worker cimport Worker, WorkerState, run
 
 
@@ -34,6 +35,11 @@ def step(Worker worker, list ports, uint64_t now_ns):
             total += moved
             moved = _round(w, port)
     return total
+
+
+def expire(Worker worker, uint64_t now_ns):
+    """Give up the fragments that are overdue at that time, as the worker does once a second."""
+    expire_fragments(worker.state.ctx.fragments, worker.state.ctx.counters, <uint32_t>(now_ns // 1000000000ULL))
 
 
 def in_batches(Worker worker, uint32_t port):

@@ -51,7 +51,7 @@ cdef void dissect_bytes(const Conntrack *ct, Packet *p, uint8_t *ip, uint32_t le
     p.l3 = ip
     p.length = length
     p.in_port = port
-    p.zone = zone
+    p.zone = p.zone_reply = zone
     p.tuple.zone = zone
     if ip[0] >> 4 == 4:
         p.family = 4

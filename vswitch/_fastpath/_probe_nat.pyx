@@ -82,7 +82,7 @@ cdef void dissect(const Conntrack *ct, Packet *p, uint8_t *ip, uint16_t zone) no
     memset(p, 0, sizeof(Packet))
     p.l3 = ip
     p.tuple.zone = zone
-    p.zone = zone
+    p.zone = p.zone_reply = zone
     p.family = ip[0] >> 4
     if p.family == 4:
         p.length = load16be(ip + 2)

@@ -332,7 +332,7 @@ def turn(bytes packet not None, str source, bint partial=False):
     if not _dissect(&p, exact.data, exact.length) or not echo.echo_is_request(&p) \
             or not echo.echo_turn(&p, &own, partial):
         return None
-    return exact.data[:exact.length]
+    return exact.data[:p.length]
 
 
 def error(bytes packet not None, uint8_t kind, uint8_t code, uint32_t info, str source, ProbeDevice device=None):
@@ -355,7 +355,7 @@ def reset(bytes packet not None, bint partial=False):
     cdef Packet p
     if not _dissect(&p, exact.data, exact.length) or not echo.tcp_resettable(&p, partial):
         return None
-    length = echo.tcp_reset(out.data, &p)
+    length = echo.tcp_reset(out.data, &p, p.tos)
     return out.data[:length]
 
 

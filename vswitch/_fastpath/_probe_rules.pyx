@@ -148,7 +148,7 @@ cdef class Engine:
                       "max_ip": (<const char *>&walk.target.max_ip)[:16], "max_port": walk.target.max_port,
                       "base_port": walk.target.base_port}
         return {"verdict": VERDICTS[walk.verdict], "table": walk.table, "arg": walk.arg, "target": target,
-                "zones": walk.zones, "zone_reply": walk.zone_reply, "hit": hit, "uncacheable": bool(walk.uncacheable)}
+                "zones": walk.zones, "zone_reply": walk.packet.zone_reply, "hit": hit, "uncacheable": bool(walk.uncacheable)}
 
     def table(self, Parcel parcel not None, uint32_t table, uint32_t hook, Connection connection=None,
               uint64_t now_ns=0):

@@ -50,13 +50,13 @@ cdef struct Extra:
     uint16_t vid                        # ... and its VLAN there
     uint16_t largest                    # bytes of the largest fragment that it was made of; 0: it is no such packet
     uint8_t entry
+    uint8_t ct_info                     # of a packet that has its connection already: one that a user's process has
+    uint32_t ct                         # judged, or an answer to one of the connection. The entry is its connection if
+    uint32_t serial                     # it still has this serial number
     # Of a packet that comes back from a user's process (ENTRY_RETURN):
     uint8_t resume                      # the table and hook that it was in: hook * TABLES + table + 1
     uint8_t discard                     # the verdict was DROP
-    uint8_t ct_info
     uint8_t flags                       # Packet.flags
-    uint32_t ct                         # its connection's entry, if that still has this serial number
-    uint32_t serial
 
 cdef struct Context:
     const Snapshot *snapshot
@@ -82,7 +82,7 @@ cdef struct Context:
     uint32_t fragment_id                # of the IPv6 packets that were cut up
     uint32_t extra_head
     uint32_t extra_tail                 # both only grow
-    Extra came_back                     # of the burst under way, if its entry is ENTRY_RETURN
+    Extra came_back                     # of the burst under way, if its entry is none of a received burst
     uint8_t resume                      # tables up to there have been passed: Extra.resume of the burst under way
     const uint64_t *queues              # a bit for each queue number that somebody listens on; NULL: none
     uint8_t *extra_memory               # EXTRAS slots

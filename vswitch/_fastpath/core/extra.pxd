@@ -16,6 +16,7 @@ from .context cimport EXTRAS, Context, Extra
 from .counters cimport SELF_PORT
 from .frame cimport HEADROOM, SLOT, VNET_LEN, Burst, Entry, burst_add
 from .native cimport count, memory_allow
+from .packet cimport NO_ENTRY
 from .snapshot cimport PORT_NONE, Port
 from .verdict cimport GENERATED_FULL
 
@@ -41,6 +42,7 @@ cdef inline Extra *extra_add(Context *ctx, uint32_t length, uint16_t origin, uin
     extra.largest = 0
     extra.resume = 0
     extra.discard = False
+    extra.ct = NO_ENTRY
     if origin == SELF_PORT:
         count(&ctx.counters[SELF_PORT].generated, 1)
     return extra

@@ -54,8 +54,9 @@ cdef struct Packet:
     uint16_t out_port                   # port id, once it is known; NO_PORT before and for several
     uint16_t in_dev                     # Device index in the snapshot; NO_DEVICE: none
     uint16_t out_dev
-    uint16_t zone                       # of conntrack
+    uint16_t zone                       # of conntrack, where the packet's connection began
     uint16_t largest                    # of a packet that was put together: bytes of its largest fragment; else 0
+    uint16_t zone_reply                 # ... and where it answers: another only if a rule says so (CT)
     uint32_t ct                         # index of the conntrack entry, NO_ENTRY: none
     uint32_t mark                       # the packet's (nfmark)
     uint32_t class_id                   # CLASSIFY: major << 16 | minor, 0: none

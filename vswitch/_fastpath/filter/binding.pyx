@@ -9,7 +9,7 @@ from libc.string cimport memset
 from ..core.context cimport Context
 from ..core.frame cimport Frame
 from ..core.ip cimport Ip, ip_equal
-from ..core.packet cimport NO_DEVICE, PACKET_LOCAL, Packet
+from ..core.packet cimport CT_RELATED, NO_DEVICE, PACKET_LOCAL, Packet
 from ..core.snapshot cimport DEVICE_NETWORK, DEVICE_UPLINK, NETWORK_NAT, Device
 from ..core.verdict cimport *
 from ..l3.address cimport device_on_link, source_for
@@ -17,7 +17,7 @@ from .conntrack cimport CT_REPLY_DIR, CT_UNCONFIRMED, CtEntry
 from .nat cimport NAT_NO_DEVICE, nat_done, nat_manip, nat_null, nat_setup, nat_setup_to
 from .natrange cimport NAT_NETMAP, NatRange
 from .refuse cimport refuse
-from .rewrite cimport NAT_SRC, NatManip
+from .rewrite cimport NAT_SRC, NatManip, proto_is_icmp
 from .rule cimport (
     HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, NO_CHAIN, TABLE_NAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT, Chain,
     Ruleset, Target,
@@ -32,6 +32,8 @@ cdef uint8_t bind_connection(Context *ctx, Frame *frame, Packet *packet, uint32_
     cdef NatManip manip = nat_manip(hook)
     cdef Walk walk
     cdef uint8_t verdict
+    if packet.ct_info & CT_RELATED and proto_is_icmp(packet.tuple.proto):
+        return PENDING                  # it speaks of the connection, and does not bind it
     if hook == HOOK_POSTROUTING:
         settle_zone(ctx, packet, entry)
     if entry.use != CT_UNCONFIRMED or nat_done(entry, manip):

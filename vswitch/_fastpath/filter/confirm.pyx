@@ -212,3 +212,25 @@ cdef void ct_abandon(Conntrack *ct, Packet *packet) noexcept nogil:
     if packet.ct != NO_ENTRY and become(ct, packet, CT_CONFIRMING):
         leave(ct, packet.ct, CT_CONFIRMING)
         packet.ct = NO_ENTRY
+
+
+# Answers
+
+cdef void ct_attach(Conntrack *ct, const Packet *packet) noexcept nogil:
+    """An answer to the packet will need its connection, be it new and never confirmed: until ct_detach it stays."""
+    cdef CtEntry *entry = &ct.entry[packet.ct]
+    spin_lock(ct_lock(ct, packet.ct))
+    if entry.use == CT_UNCONFIRMED:
+        entry.next += 1
+    spin_unlock(ct_lock(ct, packet.ct))
+
+cdef void ct_detach(Conntrack *ct, uint32_t index, uint32_t serial) noexcept nogil:
+    cdef CtEntry *entry = &ct.entry[index]
+    cdef bint held
+    spin_lock(ct_lock(ct, index))
+    held = entry.use == CT_UNCONFIRMED and entry.serial == serial
+    if held:
+        entry.use = CT_CONFIRMING
+    spin_unlock(ct_lock(ct, index))
+    if held:
+        leave(ct, index, CT_CONFIRMING)

@@ -19,7 +19,7 @@ from ..core.packet cimport *
 from ..core.verdict cimport *
 from .binding cimport bind_connection
 from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_candidate, ct_hash, ct_prefetch
-from .confirm cimport ct_abandon
+from .confirm cimport ct_abandon, ct_detach
 from .entries cimport ct_delete
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
@@ -100,11 +100,11 @@ cdef inline uint8_t hook_raw(Context *ctx, const Ruleset *rules, Frame *frame, P
     """Table raw, which may exempt the packet from connection tracking or choose its zone."""
     cdef uint8_t verdict
     walked[0] = True
-    walk_begin(walk, rules, &ctx.rules, packet, frame, NULL, WAY_PREROUTING if hook == HOOK_PREROUTING else WAY_OUTPUT, ctx.now_ns)
+    walk_begin(walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet), WAY_PREROUTING if hook == HOOK_PREROUTING else WAY_OUTPUT, ctx.now_ns)
     verdict = walk_table(walk, TABLE_RAW, hook)
     if verdict != VERDICT_ACCEPT:
         return refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
-    if packet.tuple.zone != packet.zone:
+    if packet.tuple.zone != packet.zone and packet.ct == NO_ENTRY:
         packet.tuple.zone = packet.zone
         packet.hash = ct_hash(ctx.ct, &packet.tuple)
     return PENDING
@@ -241,3 +241,5 @@ cdef inline void forget(Context *ctx, Burst *burst) noexcept nogil:
     for i in range(burst.n):
         if burst.frames[i].verdict and burst.frames[i].flags & FRAME_IP and burst.packets[i].ct != NO_ENTRY:
             ct_abandon(ctx.ct, &burst.packets[i])
+    if burst.entry == ENTRY_OUTPUT and ctx.came_back.ct != NO_ENTRY:
+        ct_detach(ctx.ct, ctx.came_back.ct, ctx.came_back.serial)

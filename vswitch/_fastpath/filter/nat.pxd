@@ -33,7 +33,7 @@ from .conntrack cimport (
 )
 from .natrange cimport NatRange
 from .quote cimport quote_rewrite
-from .rewrite cimport NAT_DST, NAT_SRC, NatEnd, NatManip, nat_inverse, rewrite_packet, still_same
+from .rewrite cimport NAT_DST, NAT_SRC, NatEnd, NatManip, nat_inverse, proto_is_icmp, rewrite_packet, still_same
 from .rule cimport HOOK_INPUT, HOOK_POSTROUTING
 
 cdef enum:
@@ -92,10 +92,11 @@ cdef inline uint8_t nat_rewrite(const CtEntry *entry, Packet *packet, Frame *fra
     cdef NatEnd end
     if not entry.status & nat_bit(manip, direction):
         return 0
-    if packet.ct_info & CT_RELATED:
+    if packet.ct_info & CT_RELATED and proto_is_icmp(packet.tuple.proto):
         return quote_rewrite(entry, packet, frame, manip, direction)
     end = nat_inverse(&entry.tuple[1 - direction], manip)
-    if not still_same(entry, &packet.tuple, direction):
+    # An answer has its entry from the packet that it answers; the packet of a new one may change the tuple meanwhile.
+    if not packet.ct_info & CT_RELATED and not still_same(entry, &packet.tuple, direction):
         return NAT_MALFORMED
     rewrite_packet(packet, frame, manip, &end)
     return 0

@@ -20,7 +20,7 @@ from ..core.ip cimport (
     PROTO_UDP, PROTO_UDPLITE, Ip, ip4_at, ip6_at, ip_equal, ip_store,
 )
 from ..core.native cimport load16, load16be, store16
-from ..core.packet cimport Packet, Tuple
+from ..core.packet cimport PACKET_LOCAL, Packet, Tuple
 from ..core.verdict cimport NAT_MALFORMED
 from ..io.checksum cimport adjust, delta16, nonzero
 from .conntrack cimport CtEntry
@@ -53,7 +53,7 @@ cdef uint8_t quote_rewrite(const CtEntry *entry, Packet *packet, Frame *frame, i
     cdef Quote quote
     cdef uint32_t addresses
     quote.manip = NAT_DST if outer == NAT_SRC else NAT_SRC
-    if not still_same(entry, &here, direction) or not quote_parse(&quote, packet) or not quote_belongs(&quote, &here):
+    if not still_same(entry, &here, direction) or not quote_parse(&quote, packet) or not belongs(packet, &quote, &here):
         return NAT_MALFORMED
     if packet.l4[0] == (ICMP4_REDIRECT if packet.family == 4 else ICMP6_REDIRECT):
         return NAT_MALFORMED
@@ -134,6 +134,12 @@ cdef inline uint8_t *quote_check(const Quote *quote) noexcept nogil:
     if quote.proto == PROTO_UDPLITE or (quote.proto == PROTO_UDP and load16(quote.l4 + UDP_CHECKSUM_AT)):
         return quote.l4 + UDP_CHECKSUM_AT
     return NULL
+
+cdef inline bint belongs(const Packet *packet, const Quote *quote, const Tuple *here) noexcept nogil:
+    """What the router itself quotes was on its way between two hooks: translated at one end, or at neither."""
+    if packet.flags & PACKET_LOCAL:
+        return quote.proto == here.proto
+    return quote_belongs(quote, here)
 
 cdef inline Ip quoted_ip(const Quote *quote) noexcept nogil:
     return ip4_at(quote_address(quote)) if quote.is_v4 else ip6_at(quote_address(quote))

@@ -4,15 +4,24 @@ from libc.string cimport memcpy, memset
 
 from ..core.context cimport Context
 from ..core.frame cimport FRAME_FLOOD, FRAME_TAGGED, Frame
+from ..core.ip cimport (
+    PROTO_AH, PROTO_ESP, PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
+)
 from ..core.native cimport count
-from ..core.packet cimport NO_ENTRY, Packet
+from ..core.packet cimport NO_ENTRY, PACKET_BAD_CHECKSUM, Packet
+from ..core.snapshot cimport OFFLOAD_CSUM
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN
+from ..io.checksum cimport fold, sum_length, sum_pseudo6, sum_words
 from ..io.own cimport OWN_QUEUE, OwnHeader, punt
 from ..l3.answer cimport complain, reset
 from ..l3.hop cimport untag
 from .rule cimport QUEUE_BYPASS, TABLES, Target
 from .walk cimport VERDICT_ACCEPT, VERDICT_DROP, VERDICT_QUEUE, VERDICT_REJECT
+
+cdef enum:
+    PROTO_DCCP = 33
+
 
 cdef uint8_t refuse(Context *ctx, Frame *frame, Packet *packet, uint8_t verdict, uint32_t table, uint32_t hook, uint16_t arg,
                     const Target *target) noexcept nogil:
@@ -23,10 +32,25 @@ cdef uint8_t refuse(Context *ctx, Frame *frame, Packet *packet, uint8_t verdict,
     if verdict == VERDICT_REJECT:
         if arg == 0:
             reset(ctx, frame, packet)
-        else:
+        elif sum_right(frame, packet):
             complain(ctx, frame, packet, <uint8_t>(arg >> 8), <uint8_t>arg, 0)
         return RULE_REJECT
     return <uint8_t>(RULE_RAW + table)
+
+cdef bint sum_right(const Frame *frame, const Packet *packet) noexcept nogil:
+    """Whether the payload is what was sent, so that the sender can be told (nf_reject_verify_csum). As the kernel has it, a
+    protocol that it does not know is taken for one with a checksum over all of its payload."""
+    cdef uint8_t proto = packet.tuple.proto
+    cdef uint64_t total
+    if packet.flags & PACKET_BAD_CHECKSUM:
+        return False
+    if proto in (PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_GRE, PROTO_AH, PROTO_ESP,
+                 PROTO_DCCP) or packet.l4 == NULL or frame.needs & OFFLOAD_CSUM:
+        return True
+    total = sum_words(packet.l4, packet.l4_length)
+    if packet.family == 6:
+        total += sum_length(packet.l4_length) + sum_pseudo6(packet.l3, proto)
+    return fold(total) == 0xffff
 
 cdef uint8_t queue(Context *ctx, Frame *frame, Packet *packet, uint32_t table, uint32_t hook, uint16_t number,
                    const Target *target) noexcept nogil:

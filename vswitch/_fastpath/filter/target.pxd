@@ -15,6 +15,7 @@ from ..core.native cimport load16, load16be, store16, store16be
 from ..core.packet cimport PACKET_FRAGMENT, Packet
 from ..core.snapshot cimport OFFLOAD_CSUM
 from ..io.checksum cimport adjust, bswap16, delta16
+from .mss cimport mss_insert
 from .rule cimport *
 
 cdef enum:
@@ -126,7 +127,7 @@ cdef inline uint32_t find_mss(const uint8_t *tcp, uint32_t end) noexcept nogil:
     return 0
 
 cdef inline void edit_mss(const Target *target, const Ruleset *rules, Packet *packet, Frame *frame) noexcept nogil:
-    """Lower a SYN's MSS, never raise it: a host that names a small one relies on it."""
+    """Lower a SYN's MSS, or name one; never raise it: a host that names a small one relies on it."""
     cdef uint8_t *tcp = packet.l4
     cdef uint32_t at, end, mss = wanted_mss(target, rules, packet)
     if packet.tuple.proto != PROTO_TCP or packet.flags & PACKET_FRAGMENT or tcp == NULL:
@@ -137,7 +138,9 @@ cdef inline void edit_mss(const Target *target, const Ruleset *rules, Packet *pa
     if not mss or end > packet.l4_length:
         return
     at = find_mss(tcp, end)
-    if at and load16be(tcp + at) > mss:
+    if not at:
+        mss_insert(packet, frame, <uint16_t>mss)
+    elif load16be(tcp + at) > mss:
         store_mss(tcp, at, <uint16_t>mss, frame.needs & OFFLOAD_CSUM != 0)
 
 cdef inline void store_mss(uint8_t *tcp, uint32_t at, uint16_t mss, bint partial) noexcept nogil:

@@ -14,7 +14,7 @@ from ..core.ip cimport PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP
 from ..core.native cimport count, relaxed_load64, spin_unlock
 from ..core.packet cimport (
     CT_ESTABLISHED, CT_INVALID, CT_NEW, CT_RELATED, CT_REPLY, CT_UNTRACKED, NO_ENTRY, PACKET_BAD_CHECKSUM,
-    PACKET_FRAGMENT, PACKET_SHORT, Packet,
+    PACKET_FRAGMENT, PACKET_SHORT, Packet, Tuple,
 )
 from .conntrack cimport (
     CT_EVENT_UPDATE, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DYING, IPS_EXPECTED, IPS_SEEN_REPLY, Conntrack, CtEntry,
@@ -27,6 +27,8 @@ from .udp cimport pair_packet, udp_packet
 
 cdef int ct_new(Conntrack *ct, Packet *packet, uint64_t now_ns, uint32_t now_s) noexcept nogil
 cdef void ct_error(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogil
+cdef uint32_t ct_find_zoned(Conntrack *ct, const Packet *packet, Tuple *tuple, uint64_t *hash, uint32_t now_s,
+                            uint64_t *direction) noexcept nogil
 
 
 cdef inline void ct_invalid(Conntrack *ct, Packet *packet) noexcept nogil:
@@ -125,7 +127,10 @@ cdef inline int ct_track(Conntrack *ct, Packet *packet, uint64_t now_ns, uint32_
     cdef int fate
     if packet.ct != NO_ENTRY or packet.ct_info == CT_UNTRACKED or not ct_concerns(ct, packet, now_s):
         return 0
-    index = ct_find_locked(ct, &packet.tuple, packet.hash, now_s, &direction)
+    if packet.zone == packet.zone_reply:
+        index = ct_find_locked(ct, &packet.tuple, packet.hash, now_s, &direction)
+    else:
+        index = ct_find_zoned(ct, packet, &packet.tuple, &packet.hash, now_s, &direction)
     if index == NO_ENTRY:
         return ct_new(ct, packet, now_ns, now_s)
     count(&ct.counters.found, 1)

@@ -26,6 +26,30 @@ cdef enum:
     EXTENSIONS = 8                      # IPv6 extension headers of a quoted packet
 
 
+cdef uint32_t ct_find_zoned(Conntrack *ct, const Packet *packet, Tuple *tuple, uint64_t *hash, uint32_t now_s,
+                            uint64_t *direction) noexcept nogil:
+    """As ct_find_locked, where a rule gave each direction a zone of its own: a connection counts only if it has the tuple
+    in the direction whose zone it is. `tuple` and `hash` are then those that were found."""
+    cdef Tuple other = tuple[0]
+    cdef uint64_t other_hash
+    cdef uint32_t index = ct_find_locked(ct, tuple, hash[0], now_s, direction)
+    if index != NO_ENTRY:
+        if direction[0] == CT_ORIGINAL:
+            return index
+        spin_unlock(ct_lock(ct, index))
+    other.zone = packet.zone_reply
+    other_hash = ct_hash(ct, &other)
+    index = ct_find_locked(ct, &other, other_hash, now_s, direction)
+    if index == NO_ENTRY:
+        return NO_ENTRY
+    if direction[0] == CT_ORIGINAL:
+        spin_unlock(ct_lock(ct, index))
+        return NO_ENTRY
+    tuple[0] = other
+    hash[0] = other_hash
+    return index
+
+
 # New connections
 
 cdef bint may_begin(const Conntrack *ct, const Packet *packet) noexcept nogil:
@@ -51,6 +75,7 @@ cdef int ct_new(Conntrack *ct, Packet *packet, uint64_t now_ns, uint32_t now_s) 
     if not may_begin(ct, packet) or not ct_invert(&packet.tuple, &reply):
         ct_invalid(ct, packet)
         return 0
+    reply.zone = packet.zone_reply
     index = ct_join(ct, &packet.tuple, packet.hash)
     if index == NO_ENTRY:
         prefetch(ct_first(ct, ct_hash(ct, &reply)))     # which ct_confirm will want
@@ -152,11 +177,15 @@ cdef bint quoted_tuple(const Packet *packet, Tuple *tuple) noexcept nogil:
 cdef void ct_error(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogil:
     """An ICMP error belongs to the connection of the packet that it quotes."""
     cdef Tuple quoted, inverse
-    cdef uint64_t direction = 0
+    cdef uint64_t direction = 0, hash
     cdef uint32_t index = NO_ENTRY
     cdef bint to_sender
     if packet.l4_length >= ICMP_HLEN and quoted_tuple(packet, &quoted) and ct_invert(&quoted, &inverse):
-        index = ct_find_locked(ct, &inverse, ct_hash(ct, &inverse), now_s, &direction)
+        hash = ct_hash(ct, &inverse)
+        if packet.zone == packet.zone_reply:
+            index = ct_find_locked(ct, &inverse, hash, now_s, &direction)
+        else:
+            index = ct_find_zoned(ct, packet, &inverse, &hash, now_s, &direction)
     if index == NO_ENTRY:
         ct_invalid(ct, packet)
         return

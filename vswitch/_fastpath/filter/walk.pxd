@@ -79,7 +79,6 @@ cdef struct Walk:
     uint8_t hook
     uint8_t zones                       # a CT rule spoke: CT_NOTRACK, CT_ZONE_ORIG (see Packet.zone), CT_ZONE_REPLY
     uint16_t arg
-    uint16_t zone_reply
     const Target *target
     # On the way
     uint8_t layer4
@@ -145,7 +144,6 @@ cdef inline void walk_begin(Walk *walk, const Ruleset *rules, const RuleState *s
     walk.hook = 0
     walk.arg = 0
     walk.zones = 0
-    walk.zone_reply = 0
     walk.target = NULL
     walk.layer4 = layer4_of(packet)
     walk.hotdrop = False

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from ..core.frame cimport Frame
 from ..core.ip cimport Ip
 from ..core.native cimport count, mix64
-from ..core.packet cimport CT_UNTRACKED, Packet
+from ..core.packet cimport CT_UNTRACKED, PACKET_SHORT, Packet
 from .conntrack cimport CtEntry
 from .log cimport log_packet
 from .match cimport bswap16, layer4_whole, match_holds
@@ -118,7 +118,7 @@ cdef void choose_zone(Walk *walk, const Target *target) noexcept nogil:
     if target.mode & CT_ZONE_ORIG:
         walk.packet.zone = <uint16_t>(walk.packet.mark if target.mode & CT_ZONE_MARK else target.value)
     if target.mode & CT_ZONE_REPLY:
-        walk.zone_reply = <uint16_t>(walk.packet.mark if target.mode & CT_ZONE_MARK else target.mask)
+        walk.packet.zone_reply = <uint16_t>(walk.packet.mark if target.mode & CT_ZONE_MARK else target.mask)
 
 cdef uint8_t run_target(Walk *walk, const Rule *rule) noexcept nogil:
     """All targets but verdicts and jumps. GO_ON, or the verdict."""
@@ -132,6 +132,9 @@ cdef uint8_t run_target(Walk *walk, const Rule *rule) noexcept nogil:
     if TARGET_SNAT <= rule.op <= TARGET_NETMAP:
         walk.uncacheable = True
         return end(walk, VERDICT_NAT, 0, target)
+    if rule.op == TARGET_TCPMSS and walk.packet.flags & PACKET_SHORT:
+        walk.uncacheable = True
+        return end(walk, VERDICT_DROP, 0, NULL)     # as in the kernel: its header is longer than itself
     if rule.op == TARGET_CT:
         choose_zone(walk, target)
     elif rule.op == TARGET_LOG:

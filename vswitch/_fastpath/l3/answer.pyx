@@ -12,6 +12,7 @@ from ..core.packet cimport *
 from ..core.snapshot cimport DEVICE_DHCP, DEVICE_DNS, DEVICE_NAME, DEVICE_RA, OFFLOAD_CSUM, Device
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, mac_is_group
+from ..filter.confirm cimport ct_attach
 from ..io.own cimport OWN_SERVICE, OwnHeader, punt
 from .address cimport device_owns, ip_is_link_local, source_for
 from .arp cimport arp_hear, arp_request
@@ -20,6 +21,7 @@ from .icmp cimport *
 from .limit cimport icmp_allowed
 from .nd cimport ND_ADVERT, ND_SOLICIT, nd_hear, nd_solicit
 from .reassemble cimport expire_fragments
+from .route cimport Route, route_find
 from .resolve cimport *
 from .hop cimport set_destination, set_macs
 
@@ -44,32 +46,55 @@ cdef uint8_t *begin(Context *ctx, const Frame *frame, const Device *device, uint
     store16be(data + 12, ETH_P_IP if family == 4 else ETH_P_IPV6)
     return data
 
-cdef void finish(Context *ctx, const Frame *frame, const Device *device, uint32_t length) noexcept nogil:
-    """The answer joins the extra frames: as the router's own packet, or from a bridge without address straight back."""
+cdef void finish(Context *ctx, const Frame *frame, const Packet *packet, const Device *device, uint32_t length) noexcept nogil:
+    """The answer joins the extra frames: as the router's own packet of the connection, or from a bridge without address
+    straight back."""
     cdef Extra *extra = extra_add(ctx, ETH_HLEN + length, SELF_PORT, ENTRY_LINK if device.kind == DEVICE_NAME else ENTRY_OUTPUT,
                                   device.id)
     extra.vid = frame.vid
+    if packet.ct == NO_ENTRY or device.kind == DEVICE_NAME:
+        return
+    ct_attach(ctx.ct, packet)
+    extra.ct = packet.ct
+    extra.serial = ctx.ct.entry[packet.ct].serial
+    extra.ct_info = CT_RELATED if packet.ct_info & CT_REPLY else CT_RELATED | CT_REPLY
 
 cdef const Device *in_device(Context *ctx, const Packet *packet) noexcept nogil:
+    """Where the packet came in; for one of the router's own, the device that it concerns."""
+    if packet.flags & PACKET_LOCAL and ctx.came_back.device < ctx.snapshot.n_devices:
+        return &ctx.snapshot.devices[ctx.came_back.device]
     return &ctx.snapshot.devices[packet.in_dev] if packet.in_dev < ctx.snapshot.n_devices else NULL
 
 cdef void complain(Context *ctx, const Frame *frame, const Packet *packet, uint8_t kind, uint8_t code,
                    uint32_t info) noexcept nogil:
     cdef const Device *device = in_device(ctx, packet)
-    cdef Ip source = packet.dst
+    cdef Ip source
     cdef uint8_t *data
-    if device == NULL or mac_is_group(frame.dst) or packet.flags & PACKET_BAD_CHECKSUM:
+    if device == NULL or mac_is_group(frame.dst):
         return
     if not icmp_answerable(packet, device, kind, code):
         return
-    # A bridge without an address speaks for whom the packet was for, as the kernel's bridge does.
-    if device.kind != DEVICE_NAME and not device_owns(device, &packet.dst) and not source_for(device, &packet.src, &source):
+    if not speaker(ctx, packet, device, &source):
         return
     if icmp_is_limited(packet.family, kind, code) and not icmp_allowed(ctx.icmp_limits, device.id, &packet.src, ctx.now_ns):
         return
     data = begin(ctx, frame, device, packet.family)
     if data != NULL:
-        finish(ctx, frame, device, icmp_error(data + ETH_HLEN, packet, kind, code, info, &source))
+        finish(ctx, frame, packet, device, icmp_error(data + ETH_HLEN, packet, kind, code, info, &source))
+
+cdef bint speaker(Context *ctx, const Packet *packet, const Device *device, Ip *source) noexcept nogil:
+    """Whom an error comes from: the address that was asked, where it is ours, else that of the device by which it will
+    leave. A bridge without an address speaks for whom the packet was for, as the kernel's bridge does."""
+    cdef const Route *way = route_find(&ctx.snapshot.routers[device.router], &packet.dst)
+    source[0] = packet.dst
+    if device.kind == DEVICE_NAME or device_owns(device, &packet.dst):
+        return True
+    if way != NULL and device_owns(&ctx.snapshot.devices[way.device], &packet.dst):
+        return True
+    way = route_find(&ctx.snapshot.routers[device.router], &packet.src)
+    if way != NULL:
+        return source_for(&ctx.snapshot.devices[way.device], &packet.src, source)
+    return source_for(device, &packet.src, source)
 
 cdef void reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil:
     cdef const Device *device = in_device(ctx, packet)
@@ -78,7 +103,16 @@ cdef void reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept
         return
     data = begin(ctx, frame, device, packet.family)
     if data != NULL:
-        finish(ctx, frame, device, tcp_reset(data + ETH_HLEN, packet))
+        finish(ctx, frame, packet, device, tcp_reset(data + ETH_HLEN, packet, 0))
+
+cdef void close_port(Context *ctx, const Frame *frame, const Packet *packet, const Device *device) noexcept nogil:
+    """The reset of a host where nobody listens: it keeps the segment's TOS, and finds its connection by itself."""
+    cdef uint8_t *data
+    if not tcp_resettable(packet, frame.needs & OFFLOAD_CSUM):
+        return
+    data = begin(ctx, frame, device, packet.family)
+    if data != NULL:
+        extra_add(ctx, ETH_HLEN + tcp_reset(data + ETH_HLEN, packet, packet.tos), SELF_PORT, ENTRY_OUTPUT, device.id)
 
 cdef void complain_expired(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil:
     complain(ctx, frame, packet, ICMP_TIME_EXCEEDED if packet.family == 4 else ICMP6_TIME_EXCEEDED, 0, 0)
@@ -245,7 +279,7 @@ cdef uint8_t serve_packet(Context *ctx, Frame *frame, Packet *packet) noexcept n
     if proto == PROTO_UDP:
         return serve_udp(ctx, frame, packet, device)
     if proto == PROTO_TCP:
-        reset(ctx, frame, packet)
+        close_port(ctx, frame, packet, device)
     elif packet.family == 4:
         complain(ctx, frame, packet, ICMP_UNREACHABLE, PROTOCOL_UNREACHABLE, 0)
     else:
@@ -264,9 +298,9 @@ cdef uint8_t answer_echo(Context *ctx, Frame *frame, Packet *packet, const Devic
     if data == NULL:
         extra_refused(ctx)
         return consumed(ctx)
-    memcpy(data - VNET_LEN, frame.data - VNET_LEN, VNET_LEN + frame.len)
+    memcpy(data - VNET_LEN, frame.data - VNET_LEN, VNET_LEN + ETH_HLEN + packet.length)
     set_macs(data, frame.src, device.mac)
-    extra_add(ctx, frame.len, SELF_PORT, ENTRY_OUTPUT, device.id)
+    extra_add(ctx, ETH_HLEN + packet.length, SELF_PORT, ENTRY_OUTPUT, device.id)
     return consumed(ctx)
 
 cdef uint8_t serve_icmp6(Context *ctx, Frame *frame, Packet *packet, const Device *device) noexcept nogil:
@@ -287,6 +321,7 @@ cdef uint8_t serve_udp(Context *ctx, Frame *frame, Packet *packet, const Device 
         return hand_over(ctx, frame, packet)
     if packet.dport == SERVICE_DNS and device.services & DEVICE_DNS and not mac_is_group(frame.dst):
         return hand_over(ctx, frame, packet)
+    packet.ct = NO_ENTRY                # what a host says has to find its connection by itself
     if packet.family == 4:
         complain(ctx, frame, packet, ICMP_UNREACHABLE, PORT_UNREACHABLE, 0)
     else:

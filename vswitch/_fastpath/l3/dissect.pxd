@@ -138,6 +138,7 @@ cdef inline uint8_t dissect_ip(const Device *device, const Port *port, Frame *fr
         return PENDING
     if device.kind == DEVICE_NAME:
         packet.zone += frame.vid        # each VLAN is a zone of its own
+        packet.zone_reply = packet.zone
         packet.tuple.zone = packet.zone
     claim_service(device, frame, packet)
     if not (frame.flags & FRAME_TO_US or device.hooks):
@@ -160,6 +161,7 @@ cdef inline void start(Packet *packet, uint8_t *l3, uint16_t port, const Device 
     packet.out_port = NO_PORT
     packet.out_dev = NO_DEVICE
     packet.zone = device.zone
+    packet.zone_reply = device.zone
     packet.ct = NO_ENTRY
     packet.class_id = 0
     packet.sport = 0
@@ -260,7 +262,9 @@ cdef inline void extensions(Packet *packet, uint8_t next_header, uint8_t *at, co
             if load16be(at + 2) & 1:
                 packet.flags |= PACKET_MORE
             length = 8
-            if packet.flags & PACKET_FRAGMENT:
+            if not packet.flags & (PACKET_FRAGMENT | PACKET_MORE):
+                packet.flags |= PACKET_MORE     # all of it in one fragment: reassembly takes the header off
+            elif packet.flags & PACKET_FRAGMENT:
                 packet.tuple.proto = at[0]
                 packet.l4 = at + length
                 packet.l4_length = <uint32_t>(end - at) - length
@@ -288,16 +292,20 @@ cdef inline void transport(Packet *packet) noexcept nogil:
     cdef uint8_t proto = packet.tuple.proto
     cdef uint32_t size
     if proto == PROTO_TCP:
-        size = (l4[12] >> 4) * 4 if packet.l4_length >= 20 else 0
-        if size < 20 or size > packet.l4_length:
+        if packet.l4_length < 20:
             packet.flags |= PACKET_SHORT
             return
+        size = (l4[12] >> 4) * 4
+        if size < 20 or size > packet.l4_length:
+            packet.flags |= PACKET_SHORT    # INVALID; rules can ask for ports and flags all the same
         packet.tcp_flags = l4[13]
     elif proto == PROTO_UDP:
-        size = load16be(l4 + 4) if packet.l4_length >= 8 else 0
-        if size < 8 or size > packet.l4_length:
+        if packet.l4_length < 8:
             packet.flags |= PACKET_SHORT
             return
+        size = load16be(l4 + 4)
+        if size < 8 or size > packet.l4_length:
+            packet.flags |= PACKET_SHORT
     elif proto == PROTO_ICMP or proto == PROTO_ICMPV6:
         if packet.l4_length < 8:
             packet.flags |= PACKET_SHORT
@@ -319,7 +327,7 @@ cdef inline void verify(const Frame *frame, Packet *packet) noexcept nogil:
     cdef const uint8_t *l4 = packet.l4
     cdef uint8_t proto = packet.tuple.proto
     cdef uint64_t total
-    if l4 == NULL or packet.flags & (PACKET_FRAGMENT | PACKET_MORE | PACKET_SHORT) or frame.needs & OFFLOAD_CSUM:
+    if l4 == NULL or packet.flags & (PACKET_FRAGMENT | PACKET_MORE) or frame.needs & OFFLOAD_CSUM or packet.l4_length < 8:
         return
     if (frame.data - VNET_LEN)[0] & VNET_F_DATA_VALID or not (
             proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_ICMP or proto == PROTO_ICMPV6):

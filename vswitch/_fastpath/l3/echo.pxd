@@ -1,13 +1,14 @@
 """Echo requests turned around where they lie, and TCP segments refused by a reset: the answers that need no thought.
 
-The MAC addresses are the caller's business. IPv4's options become NOPs, IPv6's extension headers stay as they came.
+The MAC addresses are the caller's business. IPv4's options are left away, IPv6's extension headers stay as they came.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memmove
 
 from ..core.ip cimport (
     IPV4_HLEN, IPV6_HLEN, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Ip, ip_store,
 )
-from ..core.native cimport load16, load32, load32be, store16, store32, store32be
+from ..core.native cimport load16, load32, load32be, store16, store16be, store32, store32be
 from ..core.packet cimport PACKET_FRAGMENT, PACKET_MORE, Packet
 from ..io.checksum cimport (
     adjust, adjust_partial, delta16, fold, sum_finish, sum_length, sum_pseudo4, sum_pseudo6, sum_words,
@@ -17,7 +18,7 @@ from .nd cimport icmp6_sum_right
 from .hop cimport DEFAULT_TTL
 
 cdef enum:
-    IP_NOP = 1                          # the option that says nothing
+    IPV4_DF = 0x4000
     TCP_HLEN = 20
 
 cdef inline bint echo_is_request(const Packet *packet) noexcept nogil:
@@ -45,21 +46,19 @@ cdef inline void echo_turned(Packet *packet, const Ip *source) noexcept nogil:
 cdef inline bint echo4_turn(Packet *packet, const Ip *source, bint partial) noexcept nogil:
     cdef uint8_t *ip = packet.l3
     cdef uint8_t *icmp = packet.l4
-    cdef uint32_t header = <uint32_t>(icmp - ip), i
-    if not partial and fold(sum_words(icmp, packet.l4_length)) != 0xffff:
-        return False
+    cdef bint options = icmp != ip + IPV4_HLEN
+    if (options if partial else fold(sum_words(icmp, packet.l4_length)) != 0xffff):
+        return False                    # a partial one would have to move with its message
     icmp[0] = ICMP_ECHO_REPLY
     if not partial:                     # a partial one is summed up later: ICMP has no pseudo-header
         store16(icmp + 2, 0)            # summed anew: of all zeros, an incremental update would make the wrong zero
         store16(icmp + 2, sum_finish(sum_words(icmp, packet.l4_length)))
+    if options:                         # routes and time stamps of the way here are none of the way back
+        memmove(ip + IPV4_HLEN, icmp, packet.l4_length)
+        packet.l4 = ip + IPV4_HLEN
+        packet.length = IPV4_HLEN + packet.l4_length
     echo_turned(packet, source)
-    ip[8] = DEFAULT_TTL
-    ip_store(ip + 12, &packet.src, True)
-    ip_store(ip + 16, &packet.dst, True)
-    for i in range(IPV4_HLEN, header):
-        ip[i] = IP_NOP                  # routes and time stamps of the way here are none of the way back
-    store16(ip + 10, 0)
-    store16(ip + 10, sum_finish(sum_words(ip, header)))
+    ip4_header(ip, <uint16_t>packet.length, packet.tos, PROTO_ICMP, &packet.src, &packet.dst)
     return True
 
 cdef inline bint echo6_turn(Packet *packet, const Ip *source, bint partial) noexcept nogil:
@@ -94,18 +93,20 @@ cdef inline bint tcp_resettable(const Packet *packet, bint partial) noexcept nog
         return False
     return partial or tcp_sum_right(packet)
 
-cdef inline uint32_t tcp_reset(uint8_t *out, const Packet *packet) noexcept nogil:
+cdef inline uint32_t tcp_reset(uint8_t *out, const Packet *packet, uint8_t tos) noexcept nogil:
     """The reset that refuses the segment (RFC 9293, 3.10.7.1), as an IP packet; returns its length, at most 60."""
-    cdef const uint8_t *tcp = packet.l4
     cdef uint8_t *reset
     if packet.family == 6:
         reset = out + IPV6_HLEN
         ip6_header(out, TCP_HLEN, PROTO_TCP, &packet.dst, &packet.src)
+        store16be(out, 0x6000 | <uint16_t>tos << 4)
         reset_write(reset, packet)
         store16(reset + 16, sum_finish(sum_pseudo6(out, PROTO_TCP) + sum_length(TCP_HLEN) + sum_words(reset, TCP_HLEN)))
         return IPV6_HLEN + TCP_HLEN
     reset = out + IPV4_HLEN
-    ip4_header(out, IPV4_HLEN + TCP_HLEN, 0, PROTO_TCP, &packet.dst, &packet.src)
+    ip4_header(out, IPV4_HLEN + TCP_HLEN, tos, PROTO_TCP, &packet.dst, &packet.src)
+    store16be(out + 6, IPV4_DF)         # so it needs no identification (RFC 6864)
+    store16(out + 10, adjust(load16(out + 10), delta16(0, load16(out + 6))))
     reset_write(reset, packet)
     store16(reset + 16, sum_finish(sum_pseudo4(out, PROTO_TCP) + sum_length(TCP_HLEN) + sum_words(reset, TCP_HLEN)))
     return IPV4_HLEN + TCP_HLEN

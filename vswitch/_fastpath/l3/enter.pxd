@@ -55,7 +55,19 @@ cdef inline uint8_t enter_output(Context *ctx, Frame *frame, Packet *packet) noe
     verdict = network(packet, frame.data + frame.len, ethertype == ETH_P_IP)
     packet.flags |= PACKET_LOCAL
     frame.flags |= FRAME_IP | FRAME_TO_US
+    if ctx.came_back.ct != NO_ENTRY and not verdict:
+        answer_to(ctx, packet)
     return verdict
+
+cdef inline void answer_to(Context *ctx, Packet *packet) noexcept nogil:
+    """An answer to a packet belongs to that packet's connection (nf_ct_attach), so NAT undoes for it what it has done."""
+    cdef const CtEntry *entry = &ctx.ct.entry[ctx.came_back.ct]
+    if entry.serial != ctx.came_back.serial or entry.use == CT_FREE:
+        return
+    packet.ct = ctx.came_back.ct
+    packet.ct_info = ctx.came_back.ct_info
+    if packet.tuple.proto == PROTO_TCP:     # an ICMP error speaks of the connection, and has a tuple of its own
+        packet.tuple = entry.tuple[1 if packet.ct_info & CT_REPLY else 0]
 
 cdef inline uint8_t enter_link(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
     cdef const Device *out = &ctx.snapshot.devices[packet.in_dev]

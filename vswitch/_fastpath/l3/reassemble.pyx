@@ -112,9 +112,15 @@ cdef inline bint read_ipv6(const Packet *packet, Fragment *fragment) noexcept no
     fragment.start = word & 0xfff8
     fragment.more = word & 1
     fragment.payload = at + FRAGMENT_HLEN
+    if fragment.start == 0 and end - fragment.payload < upper_header(fragment.proto):
+        return False                    # the whole of it must be in the first fragment
     if fragment.more and (end - fragment.payload) & 7:
         return False                    # RFC 8200, 4.5
     return settle_end(fragment, <uint32_t>(end - fragment.payload))
+
+cdef inline uint32_t upper_header(uint8_t proto) noexcept nogil:
+    """The least that the header behind the fragment header has."""
+    return 20 if proto == PROTO_TCP else 8 if proto == PROTO_UDP or proto == PROTO_ICMPV6 else 1
 
 cdef inline Slot *find_slot(Reassembly *table, PortCounters *counters, const Packet *packet, const Fragment *fragment,
                             uint32_t now_s) noexcept nogil:

@@ -62,12 +62,19 @@ cdef inline uint8_t take(Context *ctx, Frame *frame, Packet *packet) noexcept no
         untag(frame)
         return hear_arp(ctx, frame, packet)
     untag(frame)
+    if packet.family == 4 and stolen(ctx, device, packet):
+        return IP_SOURCE
     if device_owns(device, &packet.dst) or for_many(device, packet):
         return local_in(ctx, frame, packet)
     way = route_find(&ctx.snapshot.routers[router_of(ctx, device, packet)], &packet.dst)
     if way != NULL and is_local(ctx, way, &packet.dst):
         return local_in(ctx, frame, packet)
     return forward_packet(ctx, frame, packet, device, way)
+
+cdef inline bint stolen(Context *ctx, const Device *device, const Packet *packet) noexcept nogil:
+    """Whether the packet claims to come from an address of ours."""
+    cdef const Route *way = route_find(&ctx.snapshot.routers[device.router], &packet.src)
+    return way != NULL and way.prefix == HOST_ROUTE and device_owns(&ctx.snapshot.devices[way.device], &packet.src)
 
 cdef inline bint for_many(const Device *device, const Packet *packet) noexcept nogil:
     return ip_is_multicast(&packet.dst) or device_broadcast(device, &packet.dst)
@@ -167,7 +174,8 @@ cdef inline bint fits(Frame *frame, const Packet *packet, uint32_t mtu) noexcept
     """Whether the packet can leave by a link of that MTU: whole, or in fragments where it may be cut up."""
     cdef bint super_frame = frame.needs & ~OFFLOAD_CSUM
     cdef uint32_t length = frame.l3_len if super_frame else packet.length
-    if packet.largest:                  # it came in fragments: it leaves in such, as the kernel has it
+    if packet.largest and (packet.family == 4 or length > packet.largest or length > mtu):
+        # It came in fragments, and leaves in such; of IPv6, unless it is so short now that one would do.
         if packet.family == 6 and packet.largest > mtu:
             return False
         frame.flags |= FRAME_CUT
@@ -203,9 +211,16 @@ cdef inline uint8_t link_out(Context *ctx, Frame *frame, Packet *packet, const D
         if verdict:
             return verdict
     set_macs(frame.data, mac, out.mac)
+    trim(frame, packet)
     frame.dst = mac
     frame.src = out.mac
     return leave_by(ctx, frame, out, out.vid)
+
+cdef inline void trim(Frame *frame, const Packet *packet) noexcept nogil:
+    """A short packet's padding was the last link's."""
+    frame.len = <uint32_t>(packet.l3 - frame.data) + packet.length
+    if not frame.needs & ~OFFLOAD_CSUM:
+        frame.l3_len = packet.length
 
 cdef inline uint64_t multicast_mac(const Ip *ip) noexcept nogil:
     """RFC 1112, 6.4; RFC 2464, 7."""
@@ -246,29 +261,34 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     cdef Ip before = packet.dst
     way = own_route(ctx, device, packet)
     out = own_device(ctx, device, packet, way)
-    if out == NULL:
+    if out == NULL and way == NULL:
         return NO_ROUTE
     packet.in_dev = NO_DEVICE
-    packet.out_dev = out.id
-    packet.out_port = out.port
-    packet.zone = out.zone
-    packet.tuple.zone = out.zone
+    packet.zone = device.zone if out == NULL else out.zone
+    packet.zone_reply = packet.zone
+    if packet.ct == NO_ENTRY:
+        packet.tuple.zone = packet.zone
+    leave_towards(packet, out)
     verdict = hook_output(ctx, frame, packet)
     if verdict:
         return verdict
     if not ip_equal(&before, &packet.dst):
         way = own_route(ctx, device, packet)
         out = own_device(ctx, device, packet, way)
-        if out == NULL:
-            return NO_ROUTE
-        packet.out_dev = out.id
-        packet.out_port = out.port
+        leave_towards(packet, out)
+    if out == NULL:
+        return NO_ROUTE                 # to nobody, or to ourselves: NAT has not found whom an answer is for
     if not fits(frame, packet, out.mtu):
         return PACKET_TOO_BIG
     verdict = hook_output_filter(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
     return verdict if verdict else link_out(ctx, frame, packet, out, way, True)
+
+cdef inline void leave_towards(Packet *packet, const Device *out) noexcept nogil:
+    """NULL: to ourselves, so by no device that a rule could name."""
+    packet.out_dev = out.id if out != NULL else <uint16_t>NO_DEVICE
+    packet.out_port = out.port if out != NULL else <uint16_t>NO_PORT
 
 cdef inline const Route *own_route(Context *ctx, const Device *device, const Packet *packet) noexcept nogil:
     if ip_is_link_local(&packet.dst) or ip_is_multicast(&packet.dst):
