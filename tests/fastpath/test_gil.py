@@ -10,7 +10,8 @@ import pytest
 from vswitch._fastpath.worker import Shared, Worker
 
 FASTPATH = Path(__file__).parents[2] / "vswitch/_fastpath"
-SOURCE = FASTPATH / "worker.c"
+#: The units that frames pass through: the worker, and the IP stages that it calls.
+SOURCES = FASTPATH / "worker.c", FASTPATH / "stages.c"
 #: What Cython writes where nogil code wants the interpreter: taking the GIL, or reporting an error that it cannot raise.
 FORBIDDEN = re.compile(r"PyGILState_Ensure|PyEval_RestoreThread|Py_BLOCK_THREADS|__Pyx_PyGILState|WriteUnraisable"
                        r"|__Pyx_AddTraceback|PyErr_|PyObject|Py_INCREF|Py_DECREF")
@@ -35,7 +36,7 @@ def reachable(bodies: dict[str, str], root: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def bodies() -> dict[str, str]:
-    return functions(SOURCE.read_text())
+    return {name: body for source in SOURCES for name, body in functions(source.read_text()).items()}
 
 
 def test_the_loop_takes_no_gil(bodies):
@@ -55,7 +56,7 @@ def rare_functions() -> list[tuple[Path, str]]:
     found = []
     for header in sorted(FASTPATH.rglob("*.pxd")):
         unit = header.with_suffix(".c")
-        if unit.exists() and unit != SOURCE:
+        if unit.exists() and unit not in SOURCES:
             found += [(unit, name) for name in declared.findall(header.read_text())]
     return found
 
