@@ -77,7 +77,7 @@ def test_the_rare_half_is_found():
 
 def test_the_search_would_find_it(bodies):
     """The same search does find the interpreter in the unit's cold half."""
-    assert FORBIDDEN.search(SOURCE.read_text())
+    assert FORBIDDEN.search(SOURCES[0].read_text())
 
 
 def test_a_running_worker_leaves_the_interpreter_alone():
