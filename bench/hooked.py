@@ -17,11 +17,11 @@ from ipaddress import ip_interface
 
 from bench.flows import ACK, SYN, Flow, flows, mac_of, segment, shuffled
 from bench.memory import RECORD_BYTES, RING_BYTES, doors
+from bench.rules import restore_text
 from bench.shell import BenchError
 from vswitch.dataplane import BridgeView, Dataplane, MemoryPort, PortView
 from vswitch.filter import iptables
 from vswitch.filter.firewall import Firewall, Names
-from vswitch.filter.model import Rulesets
 from vswitch.views import DeviceKind, DeviceView, Layer3View, NetworkMode, RouteView
 
 GUESTS, SERVERS = range(0x0A010002, 0x0A010102), range(0xC6336401, 0xC6336411)
@@ -31,16 +31,12 @@ KNOWN = 1000
 TEN_RULES = 10
 
 
-def rules(count: int) -> Rulesets:
-    """`count` rules of FORWARD; a new connection passes all but the last, which accepts it."""
-    lines = [f"-A FORWARD -s 192.0.2.{n % 256}/32 -p tcp -m tcp --dport {n + 1} -j DROP"
-             for n in range(count - 1)]
-    text = "\n".join(["*filter", *lines, "-A FORWARD -p tcp -m conntrack --ctstate NEW,ESTABLISHED "
-                      "-j ACCEPT", "COMMIT", ""]) if count else "*filter\nCOMMIT\n"
-    outcome = iptables.run("iptables-restore", [], text)
+def compiled(plane: Dataplane, count: int, names: Names) -> object:
+    """That many rules in the workers' form."""
+    outcome = iptables.run("iptables-restore", [], restore_text(count))
     if outcome.code:
         raise BenchError(outcome.stderr)
-    return outcome.rulesets
+    return Firewall(plane).compiled(outcome.rulesets, names)
 
 
 class Hooked:
@@ -55,8 +51,9 @@ class Hooked:
         self.rings = [MemoryPort(f"m{id}", 1, size, sink=True) for id in (0, 1)]
         self._ports = [self.port(id, ring) for id, ring in enumerate(self.rings)]
         names = Names(tuple((ring.name, id) for id, ring in enumerate(self.rings)), self.devices(), ((0, "br0"),))
-        layer3 = Layer3View(self.devices(), self.routes(), Firewall(self.plane).compiled(rules(rule_count), names),
+        layer3 = Layer3View(self.devices(), self.routes(), compiled(self.plane, rule_count, names),
                             self.nat)
+        self.plane.connections.set_budget(0, 0)  # one port opens them all
         asyncio.run(self.plane.publish([BridgeView(0, "br0")], self._ports, layer3))
 
     # What a direction's frames look like on their way in
@@ -95,6 +92,9 @@ class Hooked:
     def converse(self, known: list[Flow], loop: int = 0) -> None:
         """Have both directions of established connections loop, in an order of chance."""
         self.establish(known)
+        self.loop(known, loop)
+
+    def loop(self, known: list[Flow], loop: int = 0) -> None:
         order = shuffled(known, loop or len(known))
         self.load(0, [self.out(flow) for flow in order])
         self.load(1, [self.back(flow) for flow in order])

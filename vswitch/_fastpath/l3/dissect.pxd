@@ -26,7 +26,7 @@ from ..core.snapshot cimport (
 )
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
-from ..io.checksum cimport fold, sum_length, sum_pseudo4, sum_pseudo6, sum_words
+from ..io.checksum cimport adds_up, sum_header4, sum_length, sum_pseudo4, sum_pseudo6, sum_words
 from ..io.vnet cimport VNET_F_DATA_VALID
 
 cdef enum:
@@ -189,7 +189,7 @@ cdef inline uint8_t ipv4(Packet *packet, const uint8_t *end) noexcept nogil:
     total = load16be(ip + 2)
     if header < IPV4_HLEN or total < header or total > room:
         return IP_HEADER
-    if fold(sum_words(ip, header)) != 0xffff:
+    if not adds_up(sum_header4(ip) if header == IPV4_HLEN else sum_words(ip, header)):
         return IP_CHECKSUM
     if header > IPV4_HLEN and not options_fit(ip + IPV4_HLEN, header - IPV4_HLEN):
         return IP_HEADER
@@ -338,7 +338,7 @@ cdef inline void verify(const Frame *frame, Packet *packet) noexcept nogil:
     if proto != PROTO_ICMP:
         total += sum_length(packet.l4_length) + (
             sum_pseudo4(packet.l3, proto) if packet.family == 4 else sum_pseudo6(packet.l3, proto))
-    if fold(total) != 0xffff:
+    if not adds_up(total):
         packet.flags |= PACKET_BAD_CHECKSUM
 
 cdef inline void claim_service(const Device *device, Frame *frame, const Packet *packet) noexcept nogil:

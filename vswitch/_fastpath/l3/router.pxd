@@ -27,7 +27,9 @@ from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_f
 from ..filter.refuse cimport passed
 from ..filter.rule cimport HOOK_FORWARD, TABLE_RAW
 from ..l2.fdb cimport FDB_PORT_MASK, fdb_find, fdb_hash, fdb_key
-from .address cimport device_broadcast, device_on_link, device_owns, group_mac, ip_is_link_local, ip_is_loopback, source_for
+from .address cimport (
+    device_broadcast, device_on_link, device_owns, group_mac, ip4_is_ordinary, ip_is_link_local, ip_is_loopback, source_for,
+)
 from .answer cimport (
     complain_expired, complain_no_route, complain_prohibited, complain_too_big, hear_arp, serve_packet, wait_for,
 )
@@ -132,10 +134,12 @@ cdef inline uint8_t forward_packet(Context *ctx, Frame *frame, Packet *packet, c
     verdict = hook_forward(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
-    return verdict if verdict else link_out(ctx, frame, packet, out, way)
+    return verdict if verdict else link_out(ctx, frame, packet, out, way, False)
 
 cdef inline uint8_t may_forward(const Device *device, const Packet *packet) noexcept nogil:
     """Addresses that no router passes on (RFC 1812, 5.3.7; RFC 4291, 2.5.6)."""
+    if ip4_is_ordinary(&packet.src) and ip4_is_ordinary(&packet.dst):
+        return IP_SOURCE if device_owns(device, &packet.src) else PENDING
     if ip_is_multicast(&packet.src) or ip_is_loopback(&packet.src) or ip_is_zero(&packet.src):
         return IP_SOURCE
     if packet.family == 4 and ((ip4_word(&packet.src) & 0xff) == 0 or ip4_word(&packet.src) == 0xffffffffU):
@@ -201,17 +205,18 @@ cdef inline bint cut_own(Frame *frame, const Packet *packet, uint32_t mtu) noexc
 
 # The next hop
 
-cdef inline uint8_t link_out(Context *ctx, Frame *frame, Packet *packet, const Device *out, const Route *way) noexcept nogil:
-    """MACs of the next link; or the frame waits for the neighbour's."""
+cdef inline uint8_t link_out(Context *ctx, Frame *frame, Packet *packet, const Device *out, const Route *way,
+                             bint many) noexcept nogil:
+    """MACs of the next link; or the frame waits for the neighbour's. `many`: it may be for several stations."""
     cdef Ip hop = packet.dst
     cdef uint64_t mac = 0
     cdef uint8_t verdict
     if way != NULL and not ip_is_zero(&way.gateway):
         hop = way.gateway
     store16be(frame.data + 12, 0x0800 if packet.family == 4 else 0x86dd)
-    if ip_is_multicast(&hop):
+    if many and ip_is_multicast(&hop):
         mac = multicast_mac(&hop)
-    elif device_broadcast(out, &hop):
+    elif many and device_broadcast(out, &hop):
         mac = 0xffffffffffffULL
     elif not neighbour_find(ctx.neighbours, out.id, &hop, ctx.now_s, &mac) & NUD_VALID:
         set_macs(frame.data, 0, out.mac)
@@ -298,7 +303,7 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
         verdict = hook_output_mangle(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
-    return verdict if verdict else link_out(ctx, frame, packet, out, way)
+    return verdict if verdict else link_out(ctx, frame, packet, out, way, True)
 
 cdef inline void leave_towards(Packet *packet, const Device *out) noexcept nogil:
     """NULL: to ourselves, so by no device that a rule could name."""
