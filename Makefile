@@ -16,7 +16,7 @@ TARGET     := $(DESTDIR)$(PREFIX)
 BUILD_PACKAGES   := gcc libc6-dev nftables
 DEMO_PACKAGES    := iproute2 iputils-ping iperf3
 TEST_PACKAGES    := $(DEMO_PACKAGES) bridge-utils busybox-static conntrack cpio ethtool iptables isc-dhcp-client \
-                    libcap2-bin prometheus qemu-system-x86 strace systemd tcpdump xz-utils zstd
+                    libcap2-bin nginx-light prometheus qemu-system-x86 strace systemd tcpdump wrk xz-utils zstd
 BENCH_PACKAGES   := $(DEMO_PACKAGES) ethtool openvswitch-switch valgrind vde2
 INSTALL_PACKAGES := $(BUILD_PACKAGES) iproute2 python3 python3-dev python3-venv
 

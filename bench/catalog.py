@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from bench.experiments.base import Experiment, Match
 from bench.experiments.churn import PortChurn
+from bench.experiments.hooks import HookCost, ManyConnections, NewConnections
 from bench.experiments.lifecycle import HundredPorts
 from bench.experiments.memory import FrameCost, Instructions, TwoWorkers
+from bench.experiments.rules import RestoreRules, TcpNat, TcpRules
 from bench.experiments.traffic import (PingEveryMillisecond, PingEverySecond, SmallFrames,
                                        TcpNetdev, TcpTap)
 
 EXPERIMENTS: tuple[type[Experiment], ...] = (
     TcpTap, TcpNetdev, SmallFrames, PingEveryMillisecond, PingEverySecond,
     PortChurn, HundredPorts, FrameCost, TwoWorkers, Instructions,
+    TcpRules, TcpNat, RestoreRules, HookCost, ManyConnections, NewConnections,
 )
 
 

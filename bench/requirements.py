@@ -49,6 +49,11 @@ def _at_most(title: str, metric: str, must: float, worth: float | None, unit: st
                        summary=summary, unit=unit)
 
 
+def _at_least(title: str, metric: str, must: float, worth: float, unit: str) -> Requirement:
+    return Requirement(title, Series(metric, "vswitch"), must=must, worth=worth, summary="best",
+                       unit=unit)
+
+
 def _at_most_more(title: str, metric: str, than: str, must: float, worth: float) -> Requirement:
     return Requirement(title, Series(metric, "vswitch"), "difference", Series(than, "vswitch"),
                        must, worth, at_most=True, summary="best", unit="ns")
@@ -78,4 +83,20 @@ REQUIREMENTS = (
     _at_most("stop with 100 tap ports", "stop", 2, 0.5, "s"),
     _at_most("resident memory, 100 ports", "memory", 100, 60, "MB"),
     _at_most("frames lost while ports come and go", "lost", 0, None, "", "worst"),
+    _beside("TCP, tap to tap, 1,000 rules / the same without", "tcp-rules", "vswitch",
+            subject="vswitch-rules", must=0.95),
+    _beside("TCP, tap to tap, 1,000 rules / kernel bridge with them", "tcp-rules", "bridge-rules",
+            subject="vswitch-rules", worth=1.0),
+    _beside("TCP through MASQUERADE / kernel router", "tcp-nat", "kernel-nat",
+            subject="vswitch-nat", must=0.7, worth=1.0),
+    _at_most("all hooks, 1,000 connections", "hooks-bridged", 110, 60, "ns", "best"),
+    _at_most("routed, with NAT", "hooks-nat", 125, 70, "ns", "best"),
+    _at_most_more("from 0 to 10,000 rules", "rules-10000", "rules-0", 20, 5),
+    _at_least("new connections, 10 rules", "new", 1000, 3000, "k/s"),
+    _at_least("the same, the table full", "new-full", 700, 2000, "k/s"),
+    _at_most("memory of a connection", "connection-bytes", 256, 128, "B"),
+    _at_most_more("from 1,000 to 1,000,000 connections", "connections-1000000", "connections-1000",
+                  60, 25),
+    _at_most("iptables-restore of 10,000 rules", "restore", 1, 0.2, "s"),
+    _at_most("frames lost meanwhile", "restore-lost", 0, None, "", "worst"),
 )

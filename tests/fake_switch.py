@@ -18,21 +18,25 @@ from vswitch.api.control import KEPT, Edit, Rules
 from vswitch.api.server import ControlServer
 from vswitch.config import plan
 from vswitch.config.errors import ApplyError
-from vswitch.config.model import Config, Port
+from vswitch.config.model import Config, Network, Port
 from vswitch.filter import connections
+from vswitch.l3.networks import several
 from vswitch.observe.report import (
     BridgeReport,
     Events,
     FdbEntry,
     NeighbourReport,
     NetworkLease,
+    NetworkReport,
     PortReport,
     PortStats,
     RouteReport,
     SwitchReport,
+    UplinkReport,
     Words,
     WorkerReport,
 )
+from vswitch.observe.router import ConnectionsReport
 
 
 class FakeSwitch:
@@ -77,6 +81,9 @@ class FakeSwitch:
             workers=[
                 WorkerReport(index=0, bursts=12_000, frames=345_678, polls=99_000, sleeps=37, busy_share=0.125)
             ],
+            networks=[_network(network) for network in self.config.network],
+            uplinks=[_uplink(port) for port in self.config.port if port.address],
+            connections=ConnectionsReport(entries=1234, limit=262_144, early_drops=5),
         )  # fmt: skip
 
     def _bridge(self, name: str) -> BridgeReport:
@@ -164,6 +171,20 @@ def _port(number: int, port: Port) -> PortReport:
         name=port.name, kind=kind, bridge=port.bridge, netns=port.netns, vlan=vlan, state="up", reason=None,
         mtu=port.mtu or 1500, mac=f"52:54:00:00:00:{number:02x}", offloads=["csum", "tso4", "tso6"], queues=1,
         isolated=port.isolated, hairpin=port.hairpin,
+    )  # fmt: skip
+
+
+def _network(network: Network) -> NetworkReport:
+    return NetworkReport(
+        name=network.name, address=list(several(network.address)), mode=network.mode, uplink=network.uplink,
+        router=network.router, mac="02:00:00:00:00:01", serves=["dhcp"] if network.dhcp else [],
+    )  # fmt: skip
+
+
+def _uplink(port: Port) -> UplinkReport:
+    return UplinkReport(
+        name=port.name, address=list(several(port.address)), gateway=list(several(port.gateway)), router=port.router,
+        mac="02:00:00:00:00:02", state="up",
     )  # fmt: skip
 
 

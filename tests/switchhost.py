@@ -45,6 +45,7 @@ class SwitchHost:
         self.run_dir = lab.path(f"{stem}-run")
         self.file = lab.path(f"{stem}.toml")
         self.ports: dict[str, dict[str, object]] = {}
+        self.bridge_keys: dict[str, object] = {}
         self._switch = {"run_dir": str(self.run_dir), **switch}
         self._addresses: list[tuple[str, str, str]] = []
         self.daemon: Running | None = None
@@ -62,11 +63,15 @@ class SwitchHost:
             self._addresses.append((name, address, netns))
         return Guest(name, netns)
 
+    def tables(self) -> list[tuple[str, dict[str, object]]]:
+        """The configuration's tables: the line that begins each, and its keys."""
+        bridge = {"name": "br0"} | self.bridge_keys
+        tables = [("[switch]", self._switch), ("[metrics]", {"listen": ""}), ("[[bridge]]", bridge)]
+        return tables + [("[[port]]", {"name": name} | keys) for name, keys in self.ports.items()]
+
     def text(self) -> str:
         """The configuration."""
-        tables = [("[switch]", self._switch), ("[metrics]", {"listen": ""}), ("[[bridge]]", {"name": "br0"})]
-        tables += [("[[port]]", {"name": name} | keys) for name, keys in self.ports.items()]
-        return "".join(f"{head}\n{_toml(table)}" for head, table in tables)
+        return "".join(f"{head}\n{_toml(table)}" for head, table in self.tables())
 
     def write(self) -> None:
         """Write the configuration file."""
@@ -92,8 +97,8 @@ class SwitchHost:
         assert done.returncode == 1 and done.stdout == "", done
         return done.stderr
 
-    def _ctl(self, *words: str) -> list[str]:
-        return [str(BIN / "vswitchctl"), "--run-dir", str(self.run_dir), "-o", "json", *words]
+    def _ctl(self, *words: str, output: tuple[str, ...] = ("-o", "json")) -> list[str]:
+        return [str(BIN / "vswitchctl"), "--run-dir", str(self.run_dir), *output, *words]
 
     def apply(self) -> None:
         """Bring the configuration about as `ports` has it now."""
@@ -102,11 +107,18 @@ class SwitchHost:
 
     def get(self, what: str) -> Any:
         """Ask the control socket itself, which is quicker: what `vswitchctl -o json` would print."""
+        return self._request("GET", what)
+
+    def post(self, what: str, body: object) -> Any:
+        """Have the control socket do something; returns its answer."""
+        return self._request("POST", what, json.dumps(body))
+
+    def _request(self, method: str, what: str, body: str | None = None) -> Any:
         connection = http.client.HTTPConnection("vswitch", timeout=LIMIT_S)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(str(self.run_dir / "control.sock"))
         with closing(connection):
-            connection.request("GET", f"/v1/{what}")
+            connection.request(method, f"/v1/{what}", body, {"Content-Type": "application/json"} if body else {})
             return json.loads(connection.getresponse().read())
 
     def shown(self, name: str) -> dict[str, Any]:
@@ -150,4 +162,6 @@ def _toml(table: dict[str, object]) -> str:
 def _value(value: object) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
     return json.dumps(value)

@@ -135,21 +135,38 @@ def _with_tag(frame: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:
     return frame
 
 
-def transfer(size: int, address: str, *, sender: str, receiver: str) -> None:
-    """Send `size` random bytes over TCP between two namespaces, to `address`; fail unless they arrive as they were."""
-    with inside(receiver):
-        listener = socket.create_server((address, 0))
+def transfer(
+    size: int,
+    address: str,
+    *,
+    sender: str,
+    receiver: str,
+    through: tuple[str, int] | None = None,
+    download: bool = False,
+) -> None:
+    """Send `size` random bytes over TCP between two namespaces; fail unless they arrive as they were.
+
+    The receiver listens on `address`, on the same port as that of `through` if the sender connects to that instead.
+    With `download` it is the receiver that connects, and the sender that listens.
+    """
+    server, client = (sender, receiver) if download else (receiver, sender)
+    with inside(server):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.create_server((address, through[1] if through else 0), family=family)
     with listener, ThreadPoolExecutor(1) as pool:
         listener.settimeout(LIMIT_S)
-        received = pool.submit(_receive, listener)
-        assert _send(size, listener.getsockname(), sender) == received.result()
+        accepted = pool.submit(lambda: listener.accept()[0])
+        with inside(client):
+            connection = socket.create_connection(through or listener.getsockname()[:2], LIMIT_S)
+        ends = accepted.result(), connection
+        sent = pool.submit(_send, size, ends[0] if download else ends[1])
+        assert _receive(ends[1] if download else ends[0]) == sent.result()
 
 
-def _send(size: int, address: tuple[str, int], netns: str) -> str:
+def _send(size: int, connection: socket.socket) -> str:
     digest = hashlib.sha256()
-    with inside(netns):
-        connection = socket.create_connection(address, LIMIT_S)
     with connection:
+        connection.settimeout(LIMIT_S)
         for start in range(0, size, CHUNK_BYTES):
             chunk = os.urandom(min(CHUNK_BYTES, size - start))
             digest.update(chunk)
@@ -157,9 +174,8 @@ def _send(size: int, address: tuple[str, int], netns: str) -> str:
     return digest.hexdigest()
 
 
-def _receive(listener: socket.socket) -> str:
+def _receive(connection: socket.socket) -> str:
     digest = hashlib.sha256()
-    connection, _ = listener.accept()
     with connection:
         connection.settimeout(LIMIT_S)
         while chunk := connection.recv(CHUNK_BYTES):

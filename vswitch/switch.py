@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from . import __version__, describe
+from . import __version__, describe, describe_router
 from .caretaker import Caretaker
 from .config import check
 from .config.apply import Applier, ApplyError, MetricsService, close_devices
@@ -34,7 +34,9 @@ from .config.plan import diff
 from .dataplane import CYTHON_VERSION, Dataplane
 from .filter import iptables
 from .filter.control import FilterControl
+from .filter.logbook import LogBook
 from .filter.model import Ruleset, Rulesets
+from .filter.queue import Queues
 from .l3.services import Services
 from .observe.report import (
     BridgeReport,
@@ -47,6 +49,7 @@ from .observe.report import (
     SwitchReport,
     Words,
 )
+from .observe.router import RouterReport
 from .own import Own
 from .ports import Device, Links, open_device
 
@@ -73,7 +76,9 @@ class Switch:
         self._applier.services = self._services
         self._filter = FilterControl(self._applier.firewall, dataplane.connections, lambda: self._applier.picture.rulesets,
                                      self._change_rules)
-        self._caretaker.chores = (dataplane.tick, self._services.tick, self._filter.tick)
+        self.queues = Queues(dataplane, dataplane.port_ids.name, dataplane.device_ids.name)
+        self._logbook = LogBook(dataplane, self._applier.firewall)
+        self._caretaker.chores = (dataplane.tick, self._services.tick, self._filter.tick, self.queues.tick, self._logbook.tick)
         self._changes: set[asyncio.Task[Any]] = set()  # under way; the loop alone would not keep them
         self._followers: list[Callable[[Config], None]] = []
         self._started = time.monotonic()
@@ -97,6 +102,7 @@ class Switch:
         self._stopping = True
         await self._caretaker.stop()
         await self._services.stop()
+        self.queues.stop()
         asyncio.get_running_loop().remove_reader(self._plane.own.fileno())
         async with self._lock:
             devices = self._applier.picture.devices.values()
@@ -208,9 +214,11 @@ class Switch:
         for punt in self._plane.own.take():
             if punt.kind is Own.SERVICE:
                 self._services.receive(punt)
+            elif punt.kind is Own.QUEUE:
+                self.queues.receive(punt)
 
     def _port_name(self, id: int) -> str:
-        return next((name for name, number in self._plane.port_ids if number == id), "?")
+        return self._plane.port_ids.name(id) or "?"
 
     # What is there
 
@@ -222,6 +230,7 @@ class Switch:
     def show(self) -> SwitchReport:
         """The whole switch, as `vswitchctl show` prints it."""
         picture, now_ns = self._applier.picture, time.monotonic_ns()
+        layer3 = device_views(picture, self._plane)
         metrics = self._applier.metrics
         return SwitchReport(
             version=__version__,
@@ -237,7 +246,20 @@ class Switch:
             bridges=[self._bridge_report(bridge) for bridge in picture.config.bridge],
             ports=[describe.port_report(picture, port) for port in picture.config.port],
             workers=[describe.worker_report(i, c, now_ns) for i, c in enumerate(self._plane.worker_counters())],
+            networks=describe_router.networks(picture.config, layer3),
+            uplinks=describe_router.uplinks(picture, layer3),
+            connections=describe_router.connections(self._plane),
         )
+
+    def census(self) -> Any:
+        """A look at every connection, for `routing`; the one method that any thread may call."""
+        return self._plane.census()
+
+    def routing(self, census: Any) -> RouterReport:
+        """All above layer 2: connections, rules, neighbours, services."""
+        picture = self._applier.picture
+        devices = device_views(picture, self._plane)
+        return describe_router.router_report(picture, self._plane, devices, self._services.reports(), census)
 
     def _bridge_report(self, bridge: Bridge) -> BridgeReport:
         ports = [port.name for port in self.config.ports_of(bridge.name)]

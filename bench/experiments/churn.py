@@ -46,8 +46,8 @@ class PortChurn(Experiment):
         window = field.window(STREAM_S)
         try:
             with switch.turn():
-                still = _stream(switch, window, lambda: None)
-                stirred = _stream(switch, window, _changer(switch))
+                still = stream(switch, window, lambda: None)
+                stirred = stream(switch, window, _changer(switch))
         except BenchError as error:
             field.put_away(Vswitch, error)
             return
@@ -72,7 +72,7 @@ def _changer(switch: Vswitch) -> Callable[[], int]:
     return change
 
 
-def _stream(switch: Vswitch, seconds: float, meanwhile: Callable[[], int | None]) -> Stream:
+def stream(switch: Vswitch, seconds: float, meanwhile: Callable[[], int | None]) -> Stream:
     """A steady stream from client to server, `meanwhile` done over and over."""
     sent_log, seen_log = switch.directory / "sent", switch.directory / "seen"
     for log in (sent_log, seen_log):

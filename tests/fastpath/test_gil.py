@@ -9,7 +9,9 @@ import pytest
 
 from vswitch._fastpath.worker import Shared, Worker
 
-SOURCE = Path(__file__).parents[2] / "vswitch/_fastpath/worker.c"
+FASTPATH = Path(__file__).parents[2] / "vswitch/_fastpath"
+#: The units that frames pass through: the worker, and the IP stages that it calls.
+SOURCES = FASTPATH / "worker.c", FASTPATH / "stages.c"
 #: What Cython writes where nogil code wants the interpreter: taking the GIL, or reporting an error that it cannot raise.
 FORBIDDEN = re.compile(r"PyGILState_Ensure|PyEval_RestoreThread|Py_BLOCK_THREADS|__Pyx_PyGILState|WriteUnraisable"
                        r"|__Pyx_AddTraceback|PyErr_|PyObject|Py_INCREF|Py_DECREF")
@@ -34,7 +36,7 @@ def reachable(bodies: dict[str, str], root: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def bodies() -> dict[str, str]:
-    return functions(SOURCE.read_text())
+    return {name: body for source in SOURCES for name, body in functions(source.read_text()).items()}
 
 
 def test_the_loop_takes_no_gil(bodies):
@@ -47,9 +49,35 @@ def test_the_loop_takes_no_gil(bodies):
     assert not guilty
 
 
+def rare_functions() -> list[tuple[Path, str]]:
+    """What the worker calls in units of their own: declared in a .pxd without a body, defined in the .pyx beside it."""
+    declared = re.compile(r"^cdef [^\n=]*?(\w+)\((?:[^()]|\n)*\) noexcept nogil$", re.M)
+    found = []
+    for header in sorted(FASTPATH.rglob("*.pxd")):
+        unit = header.with_suffix(".c")
+        if unit.exists() and unit not in SOURCES:
+            found += [(unit, name) for name in declared.findall(header.read_text())]
+    return found
+
+
+@pytest.mark.parametrize(("unit", "name"), rare_functions(), ids=lambda value: getattr(value, "stem", value))
+def test_neither_does_what_it_calls_in_other_units(unit: Path, name: str):
+    there = functions(unit.read_text())
+    (root,) = [body for body in there if body.endswith(f"{unit.stem}_{name}")]
+    guilty = {name: found[0] for name in reachable(there, root) if (found := FORBIDDEN.search(there[name]))}
+    assert not guilty
+
+
+def test_the_ip_stages_and_the_rare_half_are_found():
+    assert {"ip_dissect", "ip_prerouting", "ip_route", "ip_forward"} <= {name for _, name in rare_functions()}
+    assert {"router_tick", "serve_packet", "bind_connection", "refuse", "walk_way", "ct_confirm", "gather"} <= {
+        name for _, name in rare_functions()
+    }
+
+
 def test_the_search_would_find_it(bodies):
     """The same search does find the interpreter in the unit's cold half."""
-    assert FORBIDDEN.search(SOURCE.read_text())
+    assert FORBIDDEN.search(SOURCES[0].read_text())
 
 
 def test_a_running_worker_leaves_the_interpreter_alone():

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import socket
+import subprocess
 import sys
 import urllib.error
 import urllib.parse
@@ -26,15 +27,30 @@ from tests.lab import Lab, Running, inside, require_root, wait_for
 BIN = Path(sys.executable).parent
 START_LIMIT_S = 20
 SCRAPE_LIMIT_S = 15
+WORLD = "203.0.113.254"
 RATE_WINDOW = "5s"  # what Grafana would put for $__rate_interval at one scrape a second
 
 CONFIG = """
 [switch]
 run_dir = "{run_dir}"
+state_dir = "{state_dir}"
 [metrics]
 listen = "127.0.0.1:0"
 [[bridge]]
 name = "br0"
+[[port]]
+name = "{uplink}"
+kind = "netdev"
+address = "203.0.113.2/24"
+gateway = "203.0.113.254"
+[[network]]
+bridge = "br0"
+vlan = 10
+address = ["10.0.0.254/24", "fd00::1/64"]
+mode = "nat"
+dhcp = {{ range = ["10.0.0.100", "10.0.0.200"] }}
+dns = {{ servers = ["203.0.113.254"] }}
+ra = {{ }}
 """
 
 PORT = """
@@ -83,13 +99,16 @@ class Prometheus:
 
 
 class Host:
-    """A running switch with two guests that ping each other, and a Prometheus that watches it."""
+    """A running switch and a Prometheus that watches it. Two guests ping each other, and one the world, by NAT."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.ports = {lab.name(stem): lab.namespace(stem) for stem in ("A", "B")}
         self.config = lab.path("vswitch.toml")
         self.run_dir = lab.path("run")
+        self.state_dir = lab.path("state")
+        self.state_dir.mkdir()
+        self.uplink = self._make_uplink()
         self.switch = self._start_switch()
         self.address = self._metrics_address()
         self._start_traffic()
@@ -98,11 +117,19 @@ class Host:
     def write_config(self, ports: list[str]) -> None:
         """Have the configuration file name these ports only."""
         text = [PORT.format(name=name, netns=self.ports[name]) for name in ports]
-        self.config.write_text(CONFIG.format(run_dir=self.run_dir) + "".join(text))
+        common = CONFIG.format(run_dir=self.run_dir, state_dir=self.state_dir, uplink=self.uplink)
+        self.config.write_text(common + "".join(text))
 
     def control(self, *words: str) -> str:
         """Run vswitchctl and return what it prints."""
         return self.lab.run(str(BIN / "vswitchctl"), "--run-dir", str(self.run_dir), *words).stdout
+
+    def _make_uplink(self) -> str:
+        """A cable to a namespace that is the world."""
+        netns = self.lab.namespace("world")
+        uplink, world = self.lab.veth("U", "W", far_netns=netns)
+        self.lab.address(world, f"{WORLD}/24", netns=netns)
+        return uplink
 
     def _start_switch(self) -> Running:
         self.write_config(list(self.ports))
@@ -120,7 +147,10 @@ class Host:
             self.lab.address(port, f"10.0.0.{number}/24", netns=netns)
         guest = next(iter(self.ports.values()))
         wait_for(lambda: self.lab.ping("10.0.0.2", netns=guest), START_LIMIT_S, "the guests to reach each other")
-        self.lab.start("ping", "-n", "-q", "-i", "0.05", "10.0.0.2", netns=guest)
+        self.lab.ip("route", "add", "default", "via", "10.0.0.254", netns=guest)
+        wait_for(lambda: self.lab.ping(WORLD, netns=guest), START_LIMIT_S, "a guest to reach the world")
+        for address in ("10.0.0.2", WORLD):
+            self.lab.start("ping", "-n", "-q", "-i", "0.05", address, netns=guest)
 
     def _start_prometheus(self) -> Prometheus:
         address = free_address()
@@ -196,7 +226,15 @@ def test_a_query_of_the_dashboard_returns_data(host: Host, chosen: dict[str, str
 def test_traffic_shows_on_every_port(host: Host) -> None:
     for direction in ("receive", "transmit"):
         rates = f"rate(vswitch_port_{direction}_frames_total[{RATE_WINDOW}]) > 0"
-        wait_for(lambda: len(host.prometheus.values(rates)) == 2, SCRAPE_LIMIT_S, f"{direction} rates of both ports")
+        wait_for(lambda: len(host.prometheus.values(rates)) == 3, SCRAPE_LIMIT_S, f"{direction} rates of all ports")
+
+
+def test_a_translated_connection_shows(host: Host) -> None:
+    ports = 'vswitch_nat_ports{address="203.0.113.2", protocol="icmp"} >= 1'
+    assert host.prometheus.values(ports)
+    assert host.prometheus.values('vswitch_conntrack_zone_entries{kind="router", zone="main"} >= 1')
+    assert host.prometheus.values(f'vswitch_conntrack_port_entries{{port="{next(iter(host.ports))}"}} >= 1')
+    assert host.prometheus.values(f'vswitch_neighbours{{device="{host.uplink}", state="reachable"}} >= 1')
 
 
 def test_a_drop_shows_under_its_reason(host: Host) -> None:
@@ -212,6 +250,20 @@ def test_counters_never_go_down(host: Host) -> None:
     for series in every_sample:
         counted = [float(value) for _, value in series["values"]]
         assert counted == sorted(counted), series["metric"]
+
+
+def test_promtool_has_nothing_to_say_of_a_running_switch(host: Host) -> None:
+    with urllib.request.urlopen(f"http://{host.address}/metrics", timeout=10) as response:
+        page = response.read()
+    check = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, timeout=30)
+    assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+
+
+def test_show_tells_of_the_router(host: Host) -> None:
+    lines = [line.split() for line in host.control("show").splitlines()]
+    assert any(words[:3] == ["br0.10", "10.0.0.254/24", "fd00::1/64"] for words in lines)
+    assert any(words[:3] == [host.uplink, "203.0.113.2/24", WORLD] for words in lines)
+    assert any(words[:1] == ["connections:"] and int(words[1]) >= 1 for words in lines)
 
 
 def test_prometheus_has_no_complaint(host: Host) -> None:

@@ -50,6 +50,14 @@ def network_of(name: str, *keys: str) -> Callable[[FakeSwitch], Any]:
     return lambda switch: tuple(getattr(switch.config.find_network(name), key) for key in keys)
 
 
+def test_show_has_networks_uplinks_and_connections(run: Run) -> None:
+    lines = run("show").out.splitlines()
+    assert "connections: 1,234 of at most 262,144, 5 made room early" in lines
+    network, uplink = (next(at for at, line in enumerate(lines) if line.startswith(word)) for word in ("NETWORK", "UPLINK"))
+    assert lines[network + 1].split() == ["br0", "10.1.0.1/24", "routed", "-", "main", "-", "02:00:00:00:00:01"]
+    assert lines[uplink + 1].split() == ["up0", "203.0.113.2/24", "-", "main", "up", "02:00:00:00:00:02"]
+
+
 CHANGES = [
     ("network add br0.10 --address 10.0.0.1/24 --address fd00::1/64 --ra",
      network_of("br0.10", "vlan", "address", "mode"), (10, ("10.0.0.1/24", "fd00::1/64"), "routed")),

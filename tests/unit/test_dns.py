@@ -199,7 +199,7 @@ async def test_forged_answers_are_noise():
 async def test_the_next_server():
     silent, failing = (lambda asked: []), (lambda asked: [address(asked, rcode=SERVFAIL, an=[])])
     async with upstreams(silent, failing, lambda asked: [address(asked)]) as (dns, *_):
-        dns.relay = Relay(dns.relay._servers, dns.relay._port, 8, timeout_s=0.05)
+        dns.relay = Relay(dns.relay.servers, dns.relay._port, 8, timeout_s=0.05)
         assert data(await ask(dns, query("www.example.org"))) == ["192.0.2.7"]
         assert dns.relay.failures == {"127.0.0.1": 1}
 

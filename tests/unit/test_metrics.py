@@ -13,10 +13,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.fake_routing import routing
 from vswitch.observe import metrics
 from vswitch.observe.collector import Snapshot
 from vswitch.observe.metrics import MetricsError, MetricsServer, render
 from vswitch.observe.report import BridgeReport, PortReport, PortStats, SwitchReport, WorkerReport
+from vswitch.observe.router import RouterReport
 
 REASONS = ("runt", "no_destination", "tx_full")
 ANY_PORT = "127.0.0.1:0"
@@ -32,7 +34,7 @@ def port_report(name: str, bridge: str | None = "br0") -> PortReport:
 def port_stats(name: str, bridge: str | None = "br0") -> PortStats:
     return PortStats(
         name=name, bridge=bridge, rx_frames=10, rx_bytes=1000, tx_frames=7, tx_bytes=700, copied=2, generated=0,
-        delivered=8, consumed=0, segments=3, drops={"runt": 4}, errors={"receive": 1}, kernel_drops=5,
+        delivered=8, consumed=0, merged=6, queued=1, segments=3, drops={"runt": 4}, errors={"receive": 1}, kernel_drops=5,
     )  # fmt: skip
 
 
@@ -61,6 +63,13 @@ class FakeSwitch:
     def stats(self) -> list[PortStats]:
         return [port_stats(name) for name in self.names]
 
+    def census(self) -> str:
+        return "a census"
+
+    def routing(self, census: str) -> RouterReport:
+        assert census == "a census"
+        return routing(self.names)
+
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample of an exposition by name and labels."""
@@ -71,8 +80,12 @@ def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     }
 
 
+def snapshot(switch: FakeSwitch) -> Snapshot:
+    return Snapshot.take(switch, switch.census())
+
+
 def scrape(switch: FakeSwitch) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    return samples(render(Snapshot.take(switch), "", "").body.decode())
+    return samples(render(snapshot(switch), "", "").body.decode())
 
 
 def value(found: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
@@ -117,6 +130,8 @@ async def get(address: str, **headers: str) -> tuple[aiohttp.ClientResponse, byt
         ("vswitch_port_copied_frames_total", {"port": "tapA"}, 2),
         ("vswitch_port_delivered_frames_total", {"port": "tapA"}, 8),
         ("vswitch_port_segments_total", {"port": "tapA"}, 3),
+        ("vswitch_port_merged_frames_total", {"port": "tapA"}, 6),
+        ("vswitch_port_queued_frames", {"port": "tapA"}, 1),
         ("vswitch_port_mtu_bytes", {"port": "tapA"}, 1500),
         ("vswitch_port_state", {"port": "tapA", "state": "up"}, 1),
         ("vswitch_port_state", {"port": "tapA", "state": "no carrier"}, 0),
@@ -125,6 +140,35 @@ async def get(address: str, **headers: str) -> tuple[aiohttp.ClientResponse, byt
         ("vswitch_fdb_moves_total", {"bridge": "br0"}, 1),
         ("vswitch_worker_busy_seconds_total", {"worker": "0"}, 1.5),
         ("vswitch_worker_run_seconds_total", {"worker": "0"}, 6),
+        ("vswitch_conntrack_entries", {}, 7),
+        ("vswitch_conntrack_entries_limit", {}, 1000),
+        ("vswitch_conntrack_early_drops_total", {}, 3),
+        ("vswitch_conntrack_protocol_entries", {"protocol": "tcp"}, 5),
+        ("vswitch_conntrack_protocol_entries", {"protocol": "gre"}, 0),
+        ("vswitch_conntrack_tcp_entries", {"state": "TIME_WAIT"}, 1),
+        ("vswitch_conntrack_zone_entries", {"kind": "router", "zone": "main"}, 6),
+        ("vswitch_conntrack_port_entries", {"port": "tapB"}, 3),
+        ("vswitch_conntrack_port_entries_limit", {"port": "tapB"}, 500),
+        ("vswitch_conntrack_port_refused_total", {"port": "tapB"}, 1),
+        ("vswitch_nat_exhausted_total", {}, 4),
+        ("vswitch_nat_connections", {"translation": "source"}, 6),
+        ("vswitch_nat_ports", {"address": "203.0.113.2", "protocol": "tcp"}, 5),
+        ("vswitch_rules", {"family": "ipv4", "table": "filter"}, 12),
+        ("vswitch_rules", {"family": "ipv6", "table": "raw"}, 0),
+        ("vswitch_rule_paths", {}, 8),
+        ("vswitch_neighbours", {"device": "br0", "state": "reachable"}, 2),
+        ("vswitch_neighbour_failures_total", {}, 3),
+        ("vswitch_reassembly_packets_total", {}, 20),
+        ("vswitch_icmp_errors_refused_total", {}, 5),
+        ("vswitch_own_generated_frames_total", {}, 30),
+        ("vswitch_own_dropped_frames_total", {"reason": "tx_full"}, 1),
+        ("vswitch_own_dropped_frames_total", {"reason": "runt"}, 0),
+        ("vswitch_dhcp_leases", {"network": "br0", "state": "bound"}, 2),
+        ("vswitch_dhcp_messages_total", {"network": "br0", "kind": "ACK"}, 2),
+        ("vswitch_dhcp_ignored_messages_total", {"network": "br0", "reason": "too fast"}, 4),
+        ("vswitch_dns_answered_queries_total", {"network": "br0"}, 6),
+        ("vswitch_dns_server_failures_total", {"network": "br0", "server": "192.0.2.1"}, 2),
+        ("vswitch_ra_ignored_solicitations_total", {"network": "br0", "reason": "hop limit"}, 1),
         ("vswitch_config_info", {"source": "/etc/vswitch/vswitch.toml"}, 1),
         ("vswitch_config_generation", {}, 4),
         ("vswitch_config_last_apply_successful", {}, 1),
@@ -151,7 +195,7 @@ def test_a_port_without_bridge_namespace_or_mac_has_empty_labels() -> None:
     switch = FakeSwitch()
     lonely = msgspec.structs.replace(port_report("tapA", bridge=None), mac=None)
     report = msgspec.structs.replace(switch.show(), ports=[lonely])
-    text = render(Snapshot(report, [], REASONS), "", "").body.decode()
+    text = render(Snapshot(report, [], REASONS, routing([])), "", "").body.decode()
     described = dict(port="tapA", bridge="", kind="tap", netns="", vlan="access 10", mac="")
     assert value(samples(text), "vswitch_port_info", **described) == 1
 
@@ -159,7 +203,7 @@ def test_a_port_without_bridge_namespace_or_mac_has_empty_labels() -> None:
 def test_a_rolled_back_change_shows() -> None:
     switch = FakeSwitch()
     report = msgspec.structs.replace(switch.show(), apply_failed=True)
-    text = render(Snapshot(report, switch.stats(), REASONS), "", "").body.decode()
+    text = render(Snapshot(report, switch.stats(), REASONS, routing([])), "", "").body.decode()
     assert value(samples(text), "vswitch_config_last_apply_successful") == 0
 
 
@@ -172,7 +216,7 @@ def test_promtool_finds_nothing_to_say() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian package prometheus)")
-    page = render(Snapshot.take(FakeSwitch()), "", "").body
+    page = render(snapshot(FakeSwitch()), "", "").body
     check = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, timeout=30)
     assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
 

@@ -7,9 +7,8 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.unit.test_metrics import FakeSwitch
+from tests.unit.test_metrics import FakeSwitch, snapshot
 from vswitch.dataplane import Dataplane
-from vswitch.observe.collector import Snapshot
 from vswitch.observe.metrics import render
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
@@ -19,7 +18,7 @@ REASON_ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", re.MULTILINE)
 
 def exported() -> dict[str, tuple[str, set[str]]]:
     """Type and labels of every metric, by the name that queries use."""
-    text = render(Snapshot.take(FakeSwitch()), "", "").body.decode()
+    text = render(snapshot(FakeSwitch()), "", "").body.decode()
     return {family.samples[0].name: (kind(family), set(family.samples[0].labels)) for family in parse_text(text)}
 
 
@@ -41,6 +40,6 @@ def test_every_drop_reason_is_explained_in_the_order_of_the_enum() -> None:
 
 @pytest.mark.parametrize("name", sorted(exported()))
 def test_help_is_a_sentence(name: str) -> None:
-    text = render(Snapshot.take(FakeSwitch()), "", "").body.decode()
+    text = render(snapshot(FakeSwitch()), "", "").body.decode()
     help_line = re.search(rf"^# HELP {name} (.+)$", text, re.MULTILINE)
     assert help_line and help_line[1].endswith(".")

@@ -335,6 +335,11 @@ cdef class Worker:
             "drops": {name: relaxed_load64(&c.drops[<uint32_t>number]) for number, name in DROP_REASONS.items()},
         }
 
+    def nat_counters(self):
+        """Connections that found no free port, second choices after a clash, source ports changed with no rule asking."""
+        cdef Nat *nat = &self.state.nat
+        return relaxed_load64(&nat.exhausted), relaxed_load64(&nat.retried), relaxed_load64(&nat.moved)
+
     def reset_port(self, uint32_t port):
         """Zero the counters of an id that gets a new owner; no worker may be serving it."""
         memset(&self.state.ctx.counters[port], 0, sizeof(PortCounters))

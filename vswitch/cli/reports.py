@@ -24,7 +24,9 @@ def show(report: Json) -> None:
     if report["apply_failed"]:
         print("               the last attempt to change it failed and changed nothing; the log says why")
     print(f"metrics: {_metrics(report['metrics_listen'])}")
-    for section, rows in ((bridges, "bridges"), (ports, "ports"), (workers, "workers")):
+    if report["connections"]:
+        print(_connections(report["connections"]))
+    for section, rows in SECTIONS:
         if report[rows]:
             print()
             section(report[rows])
@@ -32,6 +34,13 @@ def show(report: Json) -> None:
 
 def _metrics(listen: str | None) -> str:
     return f"http://{listen}/metrics" if listen else "off"
+
+
+def _connections(table: Json) -> str:
+    """How full the table is, and what that has cost already."""
+    told = f"connections: {table['entries']:,} of at most {table['limit']:,}"
+    lost = (("drops", "dropped for want of room"), ("refused", "over a port's budget"), ("early_drops", "made room early"))
+    return told + "".join(f", {table[key]:,} {words}" for key, words in lost if table[key])
 
 
 def bridges(rows: list[Json]) -> None:
@@ -165,6 +174,25 @@ def _serves(network: Json) -> str:
     return " ".join(service for service in ("dhcp", "dns", "ra") if network[service] is not None)
 
 
+def gateways(rows: list[Json]) -> None:
+    """Networks as they are now, on one line each."""
+    table(
+        ("NETWORK", "ADDRESS", "MODE", "UPLINK", "ROUTER", "SERVES", "MAC"),
+        (
+            (n["name"], " ".join(n["address"]), n["mode"], n["uplink"], n["router"], " ".join(n["serves"]), n["mac"])
+            for n in rows
+        ),
+    )
+
+
+def uplinks(rows: list[Json]) -> None:
+    """The ways out."""
+    table(
+        ("UPLINK", "ADDRESS", "GATEWAY", "ROUTER", "STATE", "MAC"),
+        ((u["name"], " ".join(u["address"]), " ".join(u["gateway"]), u["router"], u["state"], u["mac"]) for u in rows),
+    )
+
+
 def routes(rows: list[Json]) -> None:
     """Routes by router."""
     table(("ROUTER", "TO", "VIA", "DEVICE"), ((r["router"], r["to"], r["via"] or "on link", r["device"]) for r in rows))
@@ -187,3 +215,6 @@ def leases(rows: list[Json]) -> None:
             for e in rows
         ),
     )
+
+
+SECTIONS = ((bridges, "bridges"), (ports, "ports"), (gateways, "networks"), (uplinks, "uplinks"), (workers, "workers"))

@@ -20,7 +20,7 @@ from .output import Session
 )
 @click.pass_obj
 def show(session: Session) -> None:
-    """Show the switch: bridges, ports and their states, workers."""
+    """Show the switch: bridges, ports and their states, networks and uplinks, workers."""
     session.print(session.client.get("show"), reports.show)
 
 

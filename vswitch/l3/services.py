@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec.structs import replace as changed
 
 from ..config.model import Config, Network
+from ..observe.router import ServiceReport
 from ..own import Own, Punt
 from ..views import DeviceView, NetworkMode
 from .dhcp.server import DhcpServer, Subnet
@@ -31,6 +32,7 @@ from .dns.server import DnsServer
 from .ra import Router, RouterAdvertiser
 from .report import LeaseReport
 from .settings import Dhcp, Ra
+from .told import service_report
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +189,10 @@ class Services:
     def leases(self) -> list[tuple[str, LeaseReport]]:
         """Every lease, with its network's name."""
         return [(s.network.name, lease) for s in self._served.values() if s.dhcp for lease in s.dhcp.reports()]
+
+    def reports(self) -> list[ServiceReport]:
+        """What every network's servers have done so far."""
+        return [service_report(s.network.name, s.dhcp, s.dns, s.ra) for s in self._served.values()]
 
 
 def _done(task: asyncio.Task[None]) -> None:

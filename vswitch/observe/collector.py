@@ -2,7 +2,7 @@
 
 `SwitchCollector` is a custom collector of prometheus-client: it holds no counters of its own, each scrape is built
 afresh from one `Snapshot`. So a port that is gone leaves no series behind, and a counter is as monotone as the one
-it copies.
+it copies. What lies above layer 2 is router_families.py's.
 
 What a scrape holds is stated as tables: an attribute of a report, the metric's name, its help. Counters carry only
 the name of what they count (`port`, `bridge`, `worker`); what describes a port (its bridge, kind, VLANs) is in
@@ -10,7 +10,7 @@ the name of what they count (`port`, `bridge`, `worker`); what describes a port 
 then does not break its series.
 
 Every drop reason, error kind and state is exported for every port from the start, at 0: rate() sees nothing of a
-series whose first sample is already 5, and the first drops are the ones worth an alert. The price is about thirty
+series whose first sample is already 5, and the first drops are the ones worth an alert. The price is about ninety
 samples a port, which is why `metrics` renders on another thread.
 
 Thread safety: a `Snapshot` is immutable, so `collect` may run on any thread.
@@ -19,12 +19,15 @@ Thread safety: a `Snapshot` is immutable, so `collect` may run on any thread.
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from .families import Table, families
 from .report import PORT_ERRORS, PORT_STATES, PortReport, PortStats, SwitchReport
+from .router import RouterReport
+from .router_families import router_families
 
 
 class Observed(Protocol):
@@ -34,6 +37,10 @@ class Observed(Protocol):
     def drop_reasons(self) -> tuple[str, ...]: ...
     def show(self) -> SwitchReport: ...
     def stats(self) -> list[PortStats]: ...
+    def census(self) -> Any:
+        """A look at every connection: some 40 ms for a million, on any thread."""
+
+    def routing(self, census: Any) -> RouterReport: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +50,13 @@ class Snapshot:
     report: SwitchReport
     stats: list[PortStats]
     drop_reasons: tuple[str, ...]
+    routing: RouterReport
 
     @classmethod
-    def take(cls, switch: Observed) -> "Snapshot":
+    def take(cls, switch: Observed, census: Any) -> "Snapshot":
         """Look at the switch once. Call it where the switch lives: on the daemon's loop."""
-        return cls(switch.show(), switch.stats(), switch.drop_reasons)
+        return cls(switch.show(), switch.stats(), switch.drop_reasons, switch.routing(census))
 
-
-Table = tuple[tuple[str, str, str], ...]  # attribute, metric, help
 
 PORT_COUNTERS: Table = (
     ("rx_frames", "vswitch_port_receive_frames", "Frames read from the port's device."),
@@ -62,8 +68,13 @@ PORT_COUNTERS: Table = (
     ("generated", "vswitch_port_generated_frames", "Frames the switch made itself and charged to this port."),
     ("delivered", "vswitch_port_delivered_frames", "Frames from this port, copies included, that left by some port."),
     ("consumed", "vswitch_port_consumed_frames", "Frames from this port that the switch itself used up."),
+    ("merged", "vswitch_port_merged_frames", "Fragments from this port that became part of a whole packet."),
     ("segments", "vswitch_port_segments", "Segments cut from super-frames that left by this port."),
     ("segments_lost", "vswitch_port_lost_segments", "Segments of super-frames from this port that could not be sent."),
+)
+
+PORT_GAUGES: Table = (
+    ("queued", "vswitch_port_queued_frames", "Frames from this port that are held back just now."),
 )
 
 BRIDGE_GAUGES: Table = (
@@ -106,23 +117,14 @@ class SwitchCollector(Collector):
         yield from _daemon(report)
         yield from _configuration(report)
         yield from _ports(report.ports)
-        yield from _families(CounterMetricFamily, "port", stats, PORT_COUNTERS)
+        yield from families(CounterMetricFamily, "port", stats, PORT_COUNTERS)
+        yield from families(GaugeMetricFamily, "port", stats, PORT_GAUGES)
         yield _drops(stats, reasons)
         yield _errors(stats)
-        yield from _families(GaugeMetricFamily, "bridge", bridges, BRIDGE_GAUGES)
-        yield from _families(CounterMetricFamily, "bridge", bridges, BRIDGE_COUNTERS)
-        yield from _families(CounterMetricFamily, "worker", workers, WORKER_COUNTERS)
-
-
-def _families(
-    family: type[CounterMetricFamily] | type[GaugeMetricFamily], label: str, rows: Mapping[str, object], table: Table
-) -> Iterator[Metric]:
-    """One family a line of the table, one sample a row, labelled with the row's key."""
-    for attribute, name, text in table:
-        metric = family(name, text, labels=[label])
-        for key, row in rows.items():
-            metric.add_metric([key], getattr(row, attribute))
-        yield metric
+        yield from families(GaugeMetricFamily, "bridge", bridges, BRIDGE_GAUGES)
+        yield from families(CounterMetricFamily, "bridge", bridges, BRIDGE_COUNTERS)
+        yield from families(CounterMetricFamily, "worker", workers, WORKER_COUNTERS)
+        yield from router_families(self._snapshot.routing, reasons)
 
 
 def _daemon(report: SwitchReport) -> Iterator[Metric]:

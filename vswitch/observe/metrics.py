@@ -2,7 +2,7 @@
 
 `MetricsServer` runs in the daemon's loop. A scrape looks at the switch on the loop, where the control side's state
 may be read, and is then rendered and compressed by one thread beside it: ten thousand samples take 129 ms, which
-the loop cannot spare. One thread, so that many scrapers queue up rather than crowd out the workers.
+the loop cannot spare; nor can it the look at every connection that goes before. One thread, so that many scrapers queue up rather than crowd out the workers.
 
 The text is Prometheus' own format or OpenMetrics, whichever the scraper asks for, and gzip where it accepts it.
 
@@ -120,10 +120,11 @@ class MetricsServer:
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
     async def _scrape(self, request: web.Request) -> web.Response:
-        snapshot = Snapshot.take(self._switch)
         accept = ",".join(request.headers.getall("Accept", []))
         accept_encoding = ",".join(request.headers.getall("Accept-Encoding", []))
         loop = asyncio.get_running_loop()
+        census = await loop.run_in_executor(self._renderer, self._switch.census)
+        snapshot = Snapshot.take(self._switch, census)
         page = await loop.run_in_executor(self._renderer, render, snapshot, accept, accept_encoding)
         return web.Response(body=page.body, headers=page.headers)
 

@@ -13,6 +13,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from .router import ConnectionsReport
+
 PortState = Literal["up", "down", "no carrier", "missing", "unusable"]
 LoopName = Literal["uvloop", "asyncio"]
 
@@ -68,6 +70,29 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float = 0.0  # since the worker started
 
 
+class NetworkReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A network that has its gateway here."""
+
+    name: str
+    address: list[str]
+    mode: str
+    uplink: str | None
+    router: str
+    mac: str | None  # the gateway's
+    serves: list[str]  # of "dhcp", "dns", "ra"
+
+
+class UplinkReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A port by which routers reach what lies outside."""
+
+    name: str
+    address: list[str]
+    gateway: list[str]
+    router: str
+    mac: str | None
+    state: PortState
+
+
 class SwitchReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole switch, as `vswitchctl show` prints it."""
 
@@ -84,15 +109,18 @@ class SwitchReport(msgspec.Struct, frozen=True, kw_only=True):
     bridges: list[BridgeReport]
     ports: list[PortReport]
     workers: list[WorkerReport]
+    networks: list[NetworkReport] = []
+    uplinks: list[UplinkReport] = []
+    connections: ConnectionsReport | None = None
 
 
 class PortStats(msgspec.Struct, frozen=True, kw_only=True):
     """A port's counters. Frames are charged to the port they came in by.
 
-    The books balance at rest: rx_frames + copied + generated = delivered + consumed + merged + queued + the sum of drops. Outside them:
-    `tx_frames`, what left by this port, whoever it came from; `segments`, what super-frames that left by this port were
-    cut into; `segments_lost`, those of super-frames from this port that were not sent; and `kernel_drops`, frames lost
-    before the switch could read them.
+    The books balance at rest: rx_frames + copied + generated = delivered + consumed + merged + queued + the sum of drops.
+    Outside them: `tx_frames`, what left by this port, whoever it came from; `segments`, what super-frames that left by
+    this port were cut into; `segments_lost`, those of super-frames from this port that were not sent; and `kernel_drops`,
+    frames lost before the switch could read them.
     """
 
     name: str

@@ -23,44 +23,47 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-static inline uint16_t load16(const void *p) { uint16_t v; memcpy(&v, p, sizeof v); return v; }
-static inline uint32_t load32(const void *p) { uint32_t v; memcpy(&v, p, sizeof v); return v; }
-static inline uint64_t load64(const void *p) { uint64_t v; memcpy(&v, p, sizeof v); return v; }
-static inline void store16(void *p, uint16_t v) { memcpy(p, &v, sizeof v); }
-static inline void store32(void *p, uint32_t v) { memcpy(p, &v, sizeof v); }
-static inline void store64(void *p, uint64_t v) { memcpy(p, &v, sizeof v); }
-static inline uint16_t load16be(const void *p) { return __builtin_bswap16(load16(p)); }
-static inline uint32_t load32be(const void *p) { return __builtin_bswap32(load32(p)); }
-static inline void store16be(void *p, uint16_t v) { store16(p, __builtin_bswap16(v)); }
-static inline void store32be(void *p, uint32_t v) { store32(p, __builtin_bswap32(v)); }
+/* Each is a few instructions, but the functions that they go into are so large that compilers would call them. */
+#define NATIVE static inline __attribute__((always_inline))
 
-static inline uint64_t atomic_load64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
-static inline void atomic_store64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
-static inline uint64_t atomic_load64_seq(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
-static inline void atomic_store64_seq(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
-static inline uint64_t atomic_add64(uint64_t *p, uint64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
-static inline uint64_t relaxed_load64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+NATIVE uint16_t load16(const void *p) { uint16_t v; memcpy(&v, p, sizeof v); return v; }
+NATIVE uint32_t load32(const void *p) { uint32_t v; memcpy(&v, p, sizeof v); return v; }
+NATIVE uint64_t load64(const void *p) { uint64_t v; memcpy(&v, p, sizeof v); return v; }
+NATIVE void store16(void *p, uint16_t v) { memcpy(p, &v, sizeof v); }
+NATIVE void store32(void *p, uint32_t v) { memcpy(p, &v, sizeof v); }
+NATIVE void store64(void *p, uint64_t v) { memcpy(p, &v, sizeof v); }
+NATIVE uint16_t load16be(const void *p) { return __builtin_bswap16(load16(p)); }
+NATIVE uint32_t load32be(const void *p) { return __builtin_bswap32(load32(p)); }
+NATIVE void store16be(void *p, uint16_t v) { store16(p, __builtin_bswap16(v)); }
+NATIVE void store32be(void *p, uint32_t v) { store32(p, __builtin_bswap32(v)); }
+
+NATIVE uint64_t atomic_load64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+NATIVE void atomic_store64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+NATIVE uint64_t atomic_load64_seq(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+NATIVE void atomic_store64_seq(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+NATIVE uint64_t atomic_add64(uint64_t *p, uint64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
+NATIVE uint64_t relaxed_load64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 /* Loads before it are done before loads after it: for readers that copy first and check afterwards. */
-static inline void load_fence(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
-static inline int atomic_cas64(uint64_t *p, uint64_t expected, uint64_t desired)
+NATIVE void load_fence(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
+NATIVE int atomic_cas64(uint64_t *p, uint64_t expected, uint64_t desired)
 {
     return __atomic_compare_exchange_n(p, &expected, desired, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 /* A counter has one writer, its worker; others only read it. A relaxed store keeps a reader from a torn value. */
-static inline void count(uint64_t *p, uint64_t n)
+NATIVE void count(uint64_t *p, uint64_t n)
 {
     __atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
 #if defined(__x86_64__)
-static inline void cpu_relax(void) { __builtin_ia32_pause(); }
+NATIVE void cpu_relax(void) { __builtin_ia32_pause(); }
 #else
-static inline void cpu_relax(void) { __asm__ volatile("" ::: "memory"); }
+NATIVE void cpu_relax(void) { __asm__ volatile("" ::: "memory"); }
 #endif
 
 /* A lock for a few instructions. The holder may be descheduled on a busy machine, so waiting turns into yielding. */
-static inline void spin_lock(uint64_t *lock)
+NATIVE void spin_lock(uint64_t *lock)
 {
     for (unsigned tries = 0; !atomic_cas64(lock, 0, 1); tries++) {
         if (tries < 64)
@@ -69,28 +72,28 @@ static inline void spin_lock(uint64_t *lock)
             sched_yield();
     }
 }
-static inline void spin_unlock(uint64_t *lock) { atomic_store64(lock, 0); }
+NATIVE void spin_unlock(uint64_t *lock) { atomic_store64(lock, 0); }
 
 /* Folds a 64 x 64 -> 128 bit product: a keyed, non-linear mix in one multiplication (the core of wyhash). */
-static inline uint64_t mix64(uint64_t a, uint64_t b)
+NATIVE uint64_t mix64(uint64_t a, uint64_t b)
 {
     unsigned __int128 product = (unsigned __int128)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+NATIVE void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
 
 /* Arenas are mapped, so AddressSanitizer knows no bounds in them: whoever lays frames out there says which bytes may be
  * touched. In every other build this is nothing. */
 #ifdef __SANITIZE_ADDRESS__
-static inline void memory_forbid(const void *p, size_t n) { __asan_poison_memory_region(p, n); }
-static inline void memory_allow(const void *p, size_t n) { __asan_unpoison_memory_region(p, n); }
+NATIVE void memory_forbid(const void *p, size_t n) { __asan_poison_memory_region(p, n); }
+NATIVE void memory_allow(const void *p, size_t n) { __asan_unpoison_memory_region(p, n); }
 #else
-static inline void memory_forbid(const void *p, size_t n) { (void)p, (void)n; }
-static inline void memory_allow(const void *p, size_t n) { (void)p, (void)n; }
+NATIVE void memory_forbid(const void *p, size_t n) { (void)p, (void)n; }
+NATIVE void memory_allow(const void *p, size_t n) { (void)p, (void)n; }
 #endif
 
-static inline uint64_t monotonic_ns(void)
+NATIVE uint64_t monotonic_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -98,7 +101,7 @@ static inline uint64_t monotonic_ns(void)
 }
 
 /* The 802.1Q tag that the kernel took off the frame (PACKET_AUXDATA), as TPID << 16 | TCI; 0: there was none. */
-static inline uint32_t auxdata_vlan(struct msghdr *msg)
+NATIVE uint32_t auxdata_vlan(struct msghdr *msg)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
         struct tpacket_auxdata aux;

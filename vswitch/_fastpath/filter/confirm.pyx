@@ -226,7 +226,7 @@ cdef void ct_abandon(Conntrack *ct, Packet *packet) noexcept nogil:
 # Answers
 
 cdef void ct_attach(Conntrack *ct, const Packet *packet) noexcept nogil:
-    """An answer to the packet will need its connection, be it new and never confirmed: until ct_detach it stays."""
+    """An answer to the packet, or a copy of it, will need its connection, be it new and never confirmed: until ct_detach it stays."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
     spin_lock(ct_lock(ct, packet.ct))
     if entry.use == CT_UNCONFIRMED:

@@ -229,9 +229,8 @@ cdef inline bint ct_expired(const CtEntry *entry, uint32_t now_s) noexcept nogil
 
 
 cdef inline void ct_prefetch(const Conntrack *ct, uint64_t hash) noexcept nogil:
-    """First stage of a burst's look-ups: have the buckets brought near."""
+    """First stage of a burst's look-ups: have the first bucket brought near, which has nearly all that the table holds."""
     prefetch(ct_first(ct, hash))
-    prefetch(ct_second(ct, hash))
 
 cdef inline bint ct_bucket_prefetch(const Conntrack *ct, const CtBucket *bucket, uint64_t hash) noexcept nogil:
     """Have the entry brought near that the bucket names, if it names one."""
@@ -249,9 +248,9 @@ cdef inline bint ct_bucket_prefetch(const Conntrack *ct, const CtBucket *bucket,
     return False
 
 cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil:
-    """Second stage: have the entry brought near that a bucket names."""
+    """Second stage: have the entry brought near that the bucket names, or the other bucket if it names none."""
     if not ct_bucket_prefetch(ct, ct_first(ct, hash), hash):
-        ct_bucket_prefetch(ct, ct_second(ct, hash), hash)
+        prefetch(ct_second(ct, hash))
 
 cdef inline bint ct_holds(const CtEntry *entry, const Tuple *tuple, uint64_t direction, uint32_t now_s) noexcept nogil:
     """Whether the entry is the live connection whose tuple this is. Holds: the entry's lock."""

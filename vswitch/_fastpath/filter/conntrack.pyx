@@ -155,21 +155,6 @@ cdef class ConnectionTable:
             rows, start = self.rows(start)
             yield from rows
 
-    def states(self):
-        """{(protocol number, TCP state number): connections}, for metrics."""
-        cdef uint64_t index, end = self.views[CT_CONTROL].header.fresh
-        cdef uint64_t n[256][16]
-        cdef CtEntry *entry
-        with nogil:
-            for index in range(256 * 16):
-                (&n[0][0])[index] = 0
-            for index in range(1, end):
-                entry = &self.views[CT_CONTROL].entry[index]
-                prefetch(<const char *>entry + 16 * sizeof(CtEntry))
-                if entry.use == CT_CONFIRMED:
-                    n[entry.tuple[0].proto][entry.state & 15] += 1
-        return {(proto, state): n[proto][state] for proto in range(256) for state in range(16) if n[proto][state]}
-
     # Ending
 
     def delete(self, uint32_t index, uint32_t serial):
@@ -249,6 +234,11 @@ cdef class ConnectionTable:
         if port >= MAX_PORTS:
             return 0, 0
         return relaxed_load64(&h.owner_used[port]), relaxed_load64(&h.owner_refused[port])
+
+    def forget_refusals(self, uint32_t port):
+        """The port id has a new owner, whose budget has refused nothing yet."""
+        if port < MAX_PORTS:
+            atomic_store64(&self.views[CT_CONTROL].header.owner_refused[port], 0)
 
     # Events
 

@@ -68,7 +68,7 @@ class ConnectionCounters(NamedTuple):
     events_lost: int
 
 
-cdef str address(const Ip *ip):
+cdef str ip_text(const Ip *ip):
     cdef uint8_t raw[16]
     cdef bint v4 = ip_is_v4(ip)
     ip_store(raw, ip, v4)
@@ -77,7 +77,7 @@ cdef str address(const Ip *ip):
 
 cdef object flow(const CtEntry *entry, const CtAccount *account, int direction):
     cdef const Tuple *t = &entry.tuple[direction]
-    return Flow(address(&t.src), address(&t.dst), load16be(&t.sport), load16be(&t.dport), t.zone,
+    return Flow(ip_text(&t.src), ip_text(&t.dst), load16be(&t.sport), load16be(&t.dport), t.zone,
                 account.packets[direction], account.bytes[direction])
 
 

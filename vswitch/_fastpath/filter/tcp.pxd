@@ -248,11 +248,12 @@ cdef inline int tcp_packet(CtEntry *entry, uint64_t direction, const Packet *pac
     cdef bint settled = False
     if old == TCP_NONE and not tcp_new(entry, &s, settings):
         return TRACK_INVALID
-    fate = tcp_weigh(entry, direction, &s, kind, settings, &state)
-    if fate == TRACK_ACCEPT and kind == SEGMENT_RST:
-        fate = tcp_reset(entry, direction, &s, settings, &state, &settled)
-    if fate != TRACK_ACCEPT:
-        return fate
+    if kind != SEGMENT_ACK or old != TCP_ESTABLISHED:
+        fate = tcp_weigh(entry, direction, &s, kind, settings, &state)
+        if fate == TRACK_ACCEPT and kind == SEGMENT_RST:
+            fate = tcp_reset(entry, direction, &s, settings, &state, &settled)
+        if fate != TRACK_ACCEPT:
+            return fate
     if not settled:
         fate = window_check(entry, direction, &s, kind == SEGMENT_ACK)
         if fate != WINDOW_GOOD and not (entry.window[direction].flags & WINDOW_LIBERAL or settings.tcp_be_liberal):

@@ -9,7 +9,7 @@ path.
     walk_track(&walk, entry)            as soon as conntrack knows the packet's connection
     walk_table(&walk, TABLE_*, HOOK_*)  -> VERDICT_*; anything but VERDICT_ACCEPT ends the way
     walk_way(&walk)                     the same for all tables behind conntrack on the walk's way, nat apart
-    walk_resume(&walk, table, hook)     ... for those behind one where QUEUE had stopped the packet
+    walk_resume(&walk, begin)           ... for those from a place on (rule.pxd): QUEUE had stopped the packet
 
 These lie in walk.pyx, once, out of the workers' line: they are as large as they are rare.
 
@@ -18,7 +18,7 @@ Thread safety: a Walk belongs to one worker, as do the counters it charges; mete
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.frame cimport Frame
-from ..core.native cimport load64
+from ..core.native cimport load32
 from ..core.ip cimport PROTO_TCP
 from ..core.packet cimport PACKET_BAD_CHECKSUM, PACKET_CHANGED, PACKET_FRAGMENT, Packet
 from ..core.wire cimport mac_is_broadcast, mac_is_group
@@ -96,18 +96,19 @@ cdef struct Walk:
 
 cdef uint8_t walk_table(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil
 cdef uint8_t walk_way(Walk *walk) noexcept nogil
-cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil
+cdef uint8_t walk_resume(Walk *walk, uint8_t begin) noexcept nogil
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil
 
 
 cdef inline uint64_t key_packet(const Packet *packet) noexcept nogil:
-    """Eight bytes of Packet that lie together, from `family` on."""
-    return load64(&packet.family)
+    """Eight bytes of Packet that lie together, from `family` on; the later ones one by one, which may just have been written."""
+    return (load32(&packet.family) | <uint64_t>packet.ttl << KEY_TTL_SHIFT | <uint64_t>packet.tcp_flags << KEY_TCP_FLAGS_SHIFT
+            | <uint64_t>packet.in_port << 48)
 
 cdef inline uint64_t key_place(const Packet *packet, uint64_t way) noexcept nogil:
-    """Six more, from `out_port` on, and the way in place of the zone, which the connection settles."""
-    return (load64(&packet.out_port) & 0xffffffffffffULL) | way << 48
+    """The port out, both devices, and the way: not the zone, which the connection settles."""
+    return packet.out_port | <uint64_t>packet.in_dev << 16 | <uint64_t>packet.out_dev << 32 | way << 48
 
 cdef inline uint64_t key_status(const Packet *packet, const CtEntry *entry) noexcept nogil:
     return entry.status | <uint64_t>packet.length << 32

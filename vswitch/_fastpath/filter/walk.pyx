@@ -231,13 +231,15 @@ cdef uint8_t walk_from(Walk *walk, uint32_t n) noexcept nogil:
 cdef uint8_t walk_way(Walk *walk) noexcept nogil:
     return walk_from(walk, 0)
 
-cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil:
+cdef uint8_t walk_resume(Walk *walk, uint8_t begin) noexcept nogil:
     """A packet that comes back from a queue goes on behind the table that sent it there. Half a walk is no path."""
     cdef uint32_t n = 0
+    cdef int32_t stop = way_stop(walk.way, 0)
     walk.uncacheable = True
-    while way_stop(walk.way, n) >= 0 and way_stop(walk.way, n) != <int32_t>(table | hook << 4):
+    while stop >= 0 and place(stop & 15, stop >> 4) < begin:
         n += 1
-    return walk_from(walk, n + 1)
+        stop = way_stop(walk.way, n)
+    return walk_from(walk, n)
 
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil:

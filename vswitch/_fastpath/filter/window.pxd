@@ -47,7 +47,7 @@ cdef struct Segment:
     uint32_t end                        # seq and what the segment occupies
     uint32_t ack
     uint32_t win                        # as announced, not scaled
-    uint8_t flags
+    uint32_t flags                      # a word, as the others: it is written and read in one breath
     const uint8_t *options
     uint32_t options_length
 

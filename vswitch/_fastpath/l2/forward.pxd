@@ -23,7 +23,8 @@ from .vlan cimport carries
 cdef enum:
     HEADERS = 256                       # bytes, virtio-net header included, that hooks may edit
 
-cdef inline void forward(Context *ctx, Burst *burst) noexcept nogil:
+cdef inline void forward(Context *ctx, Burst *burst, bint ip) noexcept nogil:
+    """`ip`: there may be frames that pass hooks, or that the router has sent. A constant, so that each kind has its own code."""
     cdef uint32_t i
     cdef uint8_t verdict
     cdef Frame *frame
@@ -33,15 +34,16 @@ cdef inline void forward(Context *ctx, Burst *burst) noexcept nogil:
         if frame.verdict:
             continue
         # What the router sends comes from the switch itself, whoever sent it here.
-        source = burst.port if not frame.flags & FRAME_ROUTED else &ctx.snapshot.self
+        source = &ctx.snapshot.self if ip and frame.flags & FRAME_ROUTED else burst.port
         if frame.flags & FRAME_FLOOD:
-            flood(ctx, source, frame, &burst.packets[i])
+            flood(ctx, source, frame, &burst.packets[i], ip)
             continue
-        verdict = unicast(ctx, source, &ctx.snapshot.ports[frame.out], frame, &burst.packets[i])
+        verdict = unicast(ctx, source, &ctx.snapshot.ports[frame.out], frame, &burst.packets[i], ip)
         if verdict:
             end(ctx, frame, verdict)
 
-cdef inline uint8_t unicast(Context *ctx, const Port *source, const Port *port, Frame *frame, Packet *packet) noexcept nogil:
+cdef inline uint8_t unicast(Context *ctx, const Port *source, const Port *port, Frame *frame, Packet *packet,
+                            bint ip) noexcept nogil:
     cdef uint8_t verdict
     if port.id == source.id and not port.flags & PORT_HAIRPIN:
         return HAIRPIN
@@ -49,7 +51,7 @@ cdef inline uint8_t unicast(Context *ctx, const Port *source, const Port *port, 
         return ISOLATED
     if not carries(port, frame.vid):
         return EGRESS_VLAN
-    if (frame.flags & (FRAME_IP | FRAME_ROUTED)) == FRAME_IP:
+    if ip and (frame.flags & (FRAME_IP | FRAME_ROUTED)) == FRAME_IP:
         verdict = pass_bridged(ctx, port, frame, packet)
         if verdict:
             return verdict
@@ -83,34 +85,35 @@ cdef inline bint exceeds_mtu(const Port *port, const Frame *frame) noexcept nogi
     l3_off = ETH_HLEN + (VLAN_HLEN if frame.flags & FRAME_TAGGED else 0)
     return frame.len - skip_tags(frame.data, frame.len, l3_off) > port.mtu
 
-cdef inline void flood(Context *ctx, const Port *source, Frame *frame, Packet *packet) noexcept nogil:
+cdef inline void flood(Context *ctx, const Port *source, Frame *frame, Packet *packet, bint ip) noexcept nogil:
     cdef const Bridge *bridge = source.bridge
     cdef uint32_t copies = 0, first = 0, members = 0, i, id
     cdef uint8_t verdict = storm_verdict(ctx, source, frame)
     if verdict:
         drop(ctx, frame, verdict)
         return
-    if frame.flags & FRAME_ROUTED:
+    if ip and frame.flags & FRAME_ROUTED:
         bridge = ctx.snapshot.devices[frame.device].bridge
     if bridge.rows != NULL:
         first = bridge.rows[frame.vid]
         members = bridge.rows[frame.vid + 1] - first
     for i in range(bridge.n_transparent + members):
         id = bridge.transparent[i] if i < bridge.n_transparent else bridge.members[first + i - bridge.n_transparent]
-        copies += flood_to(ctx, source, &ctx.snapshot.ports[id], frame, packet)
+        copies += flood_to(ctx, source, &ctx.snapshot.ports[id], frame, packet, ip)
     if not copies:
         drop(ctx, frame, NO_DESTINATION)
     else:
         count(&ctx.origin.copied, copies - 1)
-        if frame.flags & FRAME_IP:
+        if ip and frame.flags & FRAME_IP:
             frame.verdict = DONE
 
-cdef inline bint flood_to(Context *ctx, const Port *source, const Port *port, Frame *frame, Packet *packet) noexcept nogil:
+cdef inline bint flood_to(Context *ctx, const Port *source, const Port *port, Frame *frame, Packet *packet,
+                          bint ip) noexcept nogil:
     """Whether the port gets a copy; one too long for it is a copy too, and dropped."""
     if (not port.flags & PORT_UP or port.flags & source.flags & PORT_ISOLATED
             or (port.id == source.id and not port.flags & PORT_HAIRPIN)):
         return False
-    if (frame.flags & (FRAME_IP | FRAME_ROUTED)) == FRAME_IP:
+    if ip and (frame.flags & (FRAME_IP | FRAME_ROUTED)) == FRAME_IP:
         flood_packet(ctx, port, frame, packet)
     elif exceeds_mtu(port, frame):
         charge(ctx, EXCEEDS_MTU)
@@ -128,7 +131,8 @@ cdef inline void flood_packet(Context *ctx, const Port *port, Frame *frame, Pack
     memcpy(saved, frame.data - VNET_LEN, length)
     verdict = pass_bridged(ctx, port, frame, packet)
     if verdict:
-        charge(ctx, verdict)
+        if verdict != DONE:             # else it is queued, and in the books as such
+            charge(ctx, verdict)
     elif exceeds_mtu(port, frame):
         charge(ctx, EXCEEDS_MTU)
     else:

@@ -21,6 +21,11 @@ cdef inline bint ip_is_loopback(const Ip *ip) noexcept nogil:
         return (ip4_word(ip) & 0xff) == 127
     return ip.high == 0 and ip.low == 0x0100000000000000ULL
 
+cdef inline bint ip4_is_ordinary(const Ip *ip) noexcept nogil:
+    """Whether it is an IPv4 address of classes A to C, and neither 0.0.0.0/8 nor 127.0.0.0/8."""
+    cdef uint32_t first = ip4_word(ip) & 0xff
+    return ip_is_v4(ip) and first - 1 < 223 and first != 127
+
 cdef inline Ip link_local_of(uint64_t mac) noexcept nogil:
     """The link-local address that goes with a MAC address."""
     cdef Ip ip

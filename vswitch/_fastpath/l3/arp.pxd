@@ -77,6 +77,9 @@ cdef inline Heard arp_overhear(const Device *device, Neighbours *table, const ui
         # Only an answer to us proves that the sender hears us.
         if to_us and not gratuitous:
             how |= LEARN_CONFIRM
+        # A probe of the control side's (own.py) asked from nobody's address: nothing is known of whom it looks for.
+        if to_us and ip_is_zero(&target):
+            how |= LEARN_CREATE
     elif not gratuitous:
         return HEARD_LEARNED if to_us else HEARD_OTHER
     arp_note(device, table, sender, mac_at(arp + 8), how, now_s, waiting)

@@ -26,7 +26,7 @@ from ..core.snapshot cimport (
 )
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
-from ..io.checksum cimport fold, sum_length, sum_pseudo4, sum_pseudo6, sum_words
+from ..io.checksum cimport adds_up, sum_header4, sum_length, sum_pseudo4, sum_pseudo6, sum_words
 from ..io.vnet cimport VNET_F_DATA_VALID
 
 cdef enum:
@@ -174,8 +174,6 @@ cdef inline uint8_t network(Packet *packet, const uint8_t *end, bint is_v4) noex
         return verdict
     if packet.l4 != NULL and not packet.flags & PACKET_FRAGMENT:
         transport(packet)
-    packet.tuple.src = packet.src
-    packet.tuple.dst = packet.dst
     packet.tuple.sport = packet.sport
     packet.tuple.dport = packet.dport
     packet.tuple.zone = packet.zone
@@ -191,7 +189,7 @@ cdef inline uint8_t ipv4(Packet *packet, const uint8_t *end) noexcept nogil:
     total = load16be(ip + 2)
     if header < IPV4_HLEN or total < header or total > room:
         return IP_HEADER
-    if fold(sum_words(ip, header)) != 0xffff:
+    if not adds_up(sum_header4(ip) if header == IPV4_HLEN else sum_words(ip, header)):
         return IP_CHECKSUM
     if header > IPV4_HLEN and not options_fit(ip + IPV4_HLEN, header - IPV4_HLEN):
         return IP_HEADER
@@ -205,11 +203,16 @@ cdef inline uint8_t ipv4(Packet *packet, const uint8_t *end) noexcept nogil:
     packet.tos = ip[1]
     packet.ttl = ip[8]
     packet.tuple.proto = ip[9]
-    packet.src = ip4_at(ip + 12)
-    packet.dst = ip4_at(ip + 16)
+    set_addresses(packet, ip4_at(ip + 12), ip4_at(ip + 16))
     packet.l4 = ip + header
     packet.l4_length = total - header
     return PENDING
+
+cdef inline void set_addresses(Packet *packet, Ip src, Ip dst) noexcept nogil:
+    packet.src = src
+    packet.dst = dst
+    packet.tuple.src = src
+    packet.tuple.dst = dst
 
 cdef inline bint options_fit(const uint8_t *option, uint32_t room) noexcept nogil:
     """RFC 791, 3.1: each option but the first two kinds says how long it is, itself included."""
@@ -238,8 +241,7 @@ cdef inline uint8_t ipv6(Packet *packet, const uint8_t *end) noexcept nogil:
     packet.length = total
     packet.tos = <uint8_t>(ip[0] << 4 | ip[1] >> 4)
     packet.ttl = ip[7]
-    packet.src = ip6_at(ip + 8)
-    packet.dst = ip6_at(ip + 24)
+    set_addresses(packet, ip6_at(ip + 8), ip6_at(ip + 24))
     # Mapped IPv4 addresses have no business on a wire, and would be taken for IPv4's (core/ip.pxd).
     if (packet.src.high & 0xff) == 0xff or ip_is_v4(&packet.src) or ip_is_v4(&packet.dst):
         return IP_SOURCE
@@ -336,7 +338,7 @@ cdef inline void verify(const Frame *frame, Packet *packet) noexcept nogil:
     if proto != PROTO_ICMP:
         total += sum_length(packet.l4_length) + (
             sum_pseudo4(packet.l3, proto) if packet.family == 4 else sum_pseudo6(packet.l3, proto))
-    if fold(total) != 0xffff:
+    if not adds_up(total):
         packet.flags |= PACKET_BAD_CHECKSUM
 
 cdef inline void claim_service(const Device *device, Frame *frame, const Packet *packet) noexcept nogil:

@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 
 from ..core.arena cimport Arena
 from ..core.ip cimport Ip
-from ..core.native cimport monotonic_ns, spin_lock, spin_unlock
+from ..core.native cimport monotonic_ns, relaxed_load64, spin_lock, spin_unlock
 from .resolve cimport *
 from .neighbour cimport *
 from .waiting cimport Chunk, WaitingHeader, chunks_of
@@ -171,6 +171,20 @@ cdef class NeighbourTable:
         return NeighbourCounters(h.entries, h.pending, h.created, h.recycled, h.refused, h.failed, h.solicited, h.moved,
                                  h.spoofed, h.malformed, h.queued, h.queue_full,
                                  self.table.waiting.header.used * sizeof(Chunk))
+
+    def states(self, now_s=None):
+        """{(device, state): neighbours} at `now_s`, as `rows` has them; without locks, for it is only counted."""
+        cdef uint64_t at = 0, key, link
+        cdef uint32_t now = clock_s() if now_s is None else now_s
+        cdef Neighbour *n = neighbour_next(&self.table, &at)
+        found = {}
+        while n != NULL:
+            key, link = relaxed_load64(&n.key), relaxed_load64(&n.link)
+            if key and link_state(link):
+                place = <uint16_t>(key >> 32), STATES[state_now(n, link, now)]
+                found[place] = found.get(place, 0) + 1
+            n = neighbour_next(&self.table, &at)
+        return found
 
     def device_entries(self, uint16_t device):
         return self.table.header.device_entries[device]

@@ -24,8 +24,12 @@ from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
 from ..filter.conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT
 from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_filter, hook_output_mangle, hook_postrouting
+from ..filter.refuse cimport passed
+from ..filter.rule cimport HOOK_FORWARD, TABLE_RAW
 from ..l2.fdb cimport FDB_PORT_MASK, fdb_find, fdb_hash, fdb_key
-from .address cimport device_broadcast, device_on_link, device_owns, group_mac, ip_is_link_local, ip_is_loopback, source_for
+from .address cimport (
+    device_broadcast, device_on_link, device_owns, group_mac, ip4_is_ordinary, ip_is_link_local, ip_is_loopback, source_for,
+)
 from .answer cimport (
     complain_expired, complain_no_route, complain_prohibited, complain_too_big, hear_arp, serve_packet, wait_for,
 )
@@ -106,9 +110,10 @@ cdef inline uint8_t forward_packet(Context *ctx, Frame *frame, Packet *packet, c
                                    const Route *way) noexcept nogil:
     cdef uint8_t verdict = may_forward(device, packet)
     cdef const Device *out
+    cdef bint again = passed(ctx, TABLE_RAW, HOOK_FORWARD)  # it was queued behind here, one hop less already
     if verdict:
         return verdict
-    if packet.ttl <= 1:
+    if packet.ttl <= 1 and not again:
         complain_expired(ctx, frame, packet)
         return TTL_EXCEEDED
     if way == NULL:
@@ -124,14 +129,17 @@ cdef inline uint8_t forward_packet(Context *ctx, Frame *frame, Packet *packet, c
     if not fits(frame, packet, out.mtu):
         complain_too_big(ctx, frame, packet, out.mtu)
         return PACKET_TOO_BIG
-    ttl_decrement(packet)
+    if not again:
+        ttl_decrement(packet)
     verdict = hook_forward(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
-    return verdict if verdict else link_out(ctx, frame, packet, out, way)
+    return verdict if verdict else link_out(ctx, frame, packet, out, way, False)
 
 cdef inline uint8_t may_forward(const Device *device, const Packet *packet) noexcept nogil:
     """Addresses that no router passes on (RFC 1812, 5.3.7; RFC 4291, 2.5.6)."""
+    if ip4_is_ordinary(&packet.src) and ip4_is_ordinary(&packet.dst):
+        return IP_SOURCE if device_owns(device, &packet.src) else PENDING
     if ip_is_multicast(&packet.src) or ip_is_loopback(&packet.src) or ip_is_zero(&packet.src):
         return IP_SOURCE
     if packet.family == 4 and ((ip4_word(&packet.src) & 0xff) == 0 or ip4_word(&packet.src) == 0xffffffffU):
@@ -186,20 +194,29 @@ cdef inline bint fits(Frame *frame, const Packet *packet, uint32_t mtu) noexcept
     frame.cut = <uint16_t>mtu
     return True
 
+cdef inline bint cut_own(Frame *frame, const Packet *packet, uint32_t mtu) noexcept nogil:
+    """Of IPv6 it is the sender who cuts up (RFC 8200, 4.5): the answer to a large echo request, say. False for others."""
+    if packet.family != 6 or packet.largest:
+        return False
+    frame.flags |= FRAME_CUT
+    frame.cut = <uint16_t>mtu
+    return True
+
 
 # The next hop
 
-cdef inline uint8_t link_out(Context *ctx, Frame *frame, Packet *packet, const Device *out, const Route *way) noexcept nogil:
-    """MACs of the next link; or the frame waits for the neighbour's."""
+cdef inline uint8_t link_out(Context *ctx, Frame *frame, Packet *packet, const Device *out, const Route *way,
+                             bint many) noexcept nogil:
+    """MACs of the next link; or the frame waits for the neighbour's. `many`: it may be for several stations."""
     cdef Ip hop = packet.dst
     cdef uint64_t mac = 0
     cdef uint8_t verdict
     if way != NULL and not ip_is_zero(&way.gateway):
         hop = way.gateway
     store16be(frame.data + 12, 0x0800 if packet.family == 4 else 0x86dd)
-    if ip_is_multicast(&hop):
+    if many and ip_is_multicast(&hop):
         mac = multicast_mac(&hop)
-    elif device_broadcast(out, &hop):
+    elif many and device_broadcast(out, &hop):
         mac = 0xffffffffffffULL
     elif not neighbour_find(ctx.neighbours, out.id, &hop, ctx.now_s, &mac) & NUD_VALID:
         set_macs(frame.data, 0, out.mac)
@@ -261,9 +278,10 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     if out == NULL and way == NULL:
         return NO_ROUTE
     packet.in_dev = NO_DEVICE
-    packet.zone = device.zone if out == NULL else out.zone
-    packet.zone_reply = packet.zone
-    if packet.ct == NO_ENTRY:
+    if not ctx.resume:                  # else that is settled, maybe by a rule
+        packet.zone = device.zone if out == NULL else out.zone
+        packet.zone_reply = packet.zone
+    if not ctx.resume and packet.ct == NO_ENTRY:
         packet.tuple.zone = packet.zone
     leave_towards(packet, out)
     first = out
@@ -276,7 +294,7 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     if out == NULL:
         verdict = loop_back(ctx, frame, packet, device) if way != NULL else NO_ROUTE
         return verdict if verdict else forward_packet(ctx, frame, packet, device, own_route(ctx, device, packet))
-    if not fits(frame, packet, out.mtu):
+    if not fits(frame, packet, out.mtu) and not cut_own(frame, packet, out.mtu):
         return PACKET_TOO_BIG
     verdict = hook_output_filter(ctx, frame, packet)
     if out != first:
@@ -285,7 +303,7 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
         verdict = hook_output_mangle(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
-    return verdict if verdict else link_out(ctx, frame, packet, out, way)
+    return verdict if verdict else link_out(ctx, frame, packet, out, way, True)
 
 cdef inline void leave_towards(Packet *packet, const Device *out) noexcept nogil:
     """NULL: to ourselves, so by no device that a rule could name."""

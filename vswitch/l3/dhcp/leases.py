@@ -120,6 +120,11 @@ class LeaseTable:
         self.sweep(now)
         return [self._records[address].report(now) for address in sorted(self._records)]
 
+    def states(self, now: float) -> Counter[str]:
+        """How many records there are, by state."""
+        self.sweep(now)
+        return Counter(lease.state for lease in self._records.values())
+
     # Giving
 
     def offer(self, client: Client, asked: IPv4Address | None, now: float) -> tuple[Lease, bool]:

@@ -109,6 +109,10 @@ class DhcpServer:
         """The leases, by address."""
         return self.leases.reports(self._clock())
 
+    def lease_states(self) -> Counter[str]:
+        """How many leases there are, by state."""
+        return self.leases.states(self._clock())
+
     # Who speaks, and to whom
 
     def _accepted(self, frame: bytes, port: str, checked: bool) -> Message:

@@ -33,7 +33,7 @@ class Relay:
         self, servers: tuple[Address, ...], port: int, per_client: int, timeout_s: float = TIMEOUT_S
     ) -> None:
         self.failures: Counter[str] = Counter()  # by server
-        self._servers = servers
+        self.servers = servers
         self._port = port
         self._per_client = per_client
         self._timeout_s = timeout_s
@@ -42,7 +42,7 @@ class Relay:
 
     def ask(self, payload: bytes, query: Query, client: Hashable, reply: Callable[[bytes], object]) -> bool:
         """Have a query answered, by a failure if by nothing else; False if that would be one too many."""
-        if not self._servers:
+        if not self.servers:
             reply(error(payload, Code.REFUSED))
             return True
         if len(self._asking) >= OUTSTANDING_MAX or self._of_client[client] >= self._per_client:
@@ -70,7 +70,7 @@ class Relay:
 
     async def _ask(self, payload: bytes, query: Query, reply: Callable[[bytes], object]) -> None:
         best = error(payload, Code.SERVER_FAILURE)
-        for server in self._servers:
+        for server in self.servers:
             answer = await self._exchange(server, payload, query)
             if answer is None:
                 self.failures[str(server)] += 1
