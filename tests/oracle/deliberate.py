@@ -1,7 +1,7 @@
 """Where the switch is meant to differ from the kernel, or where the comparison looks away: all of it, with reasons.
 
-Each entry says how it is kept out. "masked": `frames.py` or `compare.py` overlooks a field, and asks for the entry by its name.
-"chosen": any choice within bounds will do, see `translation.py`. "not made": the generators do not make it. "set off":
+Each entry says how it is kept out. "masked": `frames.py` or `compare.py` overlooks a field, and asks for the entry by
+its name. "chosen": any choice within bounds will do, see `translation.py`. "not made": the generators do not make it. "set off":
 both subjects have it switched off.
 """
 

@@ -1,4 +1,4 @@
-"""The switch against the kernel: rule sets at random, each with its packets. `python -m tests.oracle` is the long run."""
+"""The switch against the kernel: some rule sets, each with its packets. `python -m tests.oracle` is the long run."""
 
 from __future__ import annotations
 
