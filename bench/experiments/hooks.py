@@ -17,6 +17,8 @@ from bench.hooked import GUESTS, KNOWN, SERVERS, TEN_RULES, Bridged, Hooked, Rou
 FRAMES, TRIES = 20_000, 25  # short enough to fit between two interruptions
 MANY_RULES = 10_000
 MANY_CONNECTIONS, MANY_TRIES = 1_000_000, 3
+SWEPT = 40_000
+"""Entries that a sweep, the daemon's of every second, puts into huge pages."""
 OPENED, OPEN_TRIES = 200_000, 3
 SMALL_TABLE, OPENED_MORE = 65_536, 500_000
 """So many are opened in a row that few of a table's worth are left when their turn comes again."""
@@ -63,6 +65,8 @@ class ManyConnections(Experiment):
         before = _mapped("conntrack")
         many.establish(known)
         self._bytes = (_mapped("conntrack") - before) / MANY_CONNECTIONS
+        for _ in range(MANY_CONNECTIONS // SWEPT):
+            many.plane.connections.sweep()
         many.loop(known)
         return {"connections-1000": few, "connections-1000000": many}
 
