@@ -80,6 +80,9 @@ class FakePlane:
     def tick(self) -> None:
         self.ticks += 1
 
+    def logged(self) -> tuple[list[dict], int]:
+        return [], 0
+
     def closing(self, fds: tuple[int, ...]) -> None:
         """A device says that it is being closed."""
         assert not {fd for view in self.ports.values() for fd in view.fds} & set(fds), "a worker may be reading it"

@@ -7,8 +7,8 @@
     host.start()
     host.iptables("-A", "FORWARD", "-p", "tcp", "--dport", "22", "-j", "DROP")
 
-Stations speak IPv6 where they have such an address, and are silent otherwise; they do not look for others with their own
-address, so that they can be used at once. `probe` is a traceroute of one packet: who answers what.
+Stations speak IPv6 where they have such an address, and are silent otherwise; they do not look for others with their
+own address, so that they can be used at once. `probe` is a traceroute of one packet: who answers what.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -96,15 +97,20 @@ class RouterHost(SwitchHost):
             family = "-6" if ":" in gateway else "-4"
             self.lab.ip(family, "route", "add", "default", "via", gateway, "dev", device, netns=netns)
 
-    # Commands, in the words of others
+    # Commands in the words of others: `words` by vswitchctl, the others by the control socket itself, which is quicker
 
     def words(self, *words: str, check: bool = True) -> str:
         """Run vswitchctl with these words; returns what it prints for people."""
         return self.lab.run(*self._ctl(*words, output=()), check=check).stdout
 
-    def iptables(self, *words: str) -> str:
-        """`vswitchctl iptables WORDS`."""
-        return self.words("iptables", *words)
+    def iptables(self, *words: str, program: str = "iptables") -> None:
+        """`vswitchctl iptables WORDS`, which must do."""
+        answer = self.post("iptables", {"program": program, "argv": list(words), "stdin": ""})
+        assert answer["code"] == 0, answer
+
+    def flush(self) -> None:
+        """`vswitchctl conntrack -F`."""
+        assert self.post("conntrack", {"argv": ["-F"]})["code"] == 0
 
     def rules(self, program: str, text: str, *argv: str) -> None:
         """Give iptables-restore (or another `program`) a text."""
@@ -216,3 +222,29 @@ def reach(netns: str, address: str, port: int, limit_s: float = LIMIT_S) -> sock
         sock.close()
         raise
     return sock
+
+
+# Meanwhile
+
+
+@contextmanager
+def repeating(action: Callable[[int], None]) -> Iterator[list[int]]:
+    """Do something over and over on a thread of its own, at least once; the list has what was done."""
+    ending, done, failures = threading.Event(), [], []
+
+    def work() -> None:
+        try:
+            while not ending.is_set() or not done:
+                action(len(done))
+                done.append(len(done))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield done
+    finally:
+        ending.set()
+        thread.join()
+    assert not failures, failures

@@ -65,7 +65,8 @@ class SwitchHost:
 
     def tables(self) -> list[tuple[str, dict[str, object]]]:
         """The configuration's tables: the line that begins each, and its keys."""
-        tables = [("[switch]", self._switch), ("[metrics]", {"listen": ""}), ("[[bridge]]", {"name": "br0"} | self.bridge_keys)]
+        bridge = {"name": "br0"} | self.bridge_keys
+        tables = [("[switch]", self._switch), ("[metrics]", {"listen": ""}), ("[[bridge]]", bridge)]
         return tables + [("[[port]]", {"name": name} | keys) for name, keys in self.ports.items()]
 
     def text(self) -> str:

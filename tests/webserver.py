@@ -65,7 +65,7 @@ def _answers(netns: str, address: str, port: int) -> bool:
 
 
 def short_connections(lab: Lab, netns: str, url: str, wanted: int, at_once: int = 16) -> int:
-    """Make connections of one request each until `wanted` have succeeded; the test fails with the first that does not."""
+    """Make connections of one request each until `wanted` have succeeded; the test fails if one does not."""
     done = 0
     while done < wanted:
         words = ["wrk", "-t", "1", "-c", str(at_once), "-d", "1s", "--timeout", "5s", "-H", "Connection: close", url]

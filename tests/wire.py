@@ -136,12 +136,18 @@ def _with_tag(frame: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def transfer(
-    size: int, address: str, *, sender: str, receiver: str, through: tuple[str, int] | None = None, download: bool = False
+    size: int,
+    address: str,
+    *,
+    sender: str,
+    receiver: str,
+    through: tuple[str, int] | None = None,
+    download: bool = False,
 ) -> None:
     """Send `size` random bytes over TCP between two namespaces; fail unless they arrive as they were.
 
-    The receiver listens on `address`, on the same port as that of `through` if the sender connects to that instead. With
-    `download` it is the receiver that connects, and the sender that listens.
+    The receiver listens on `address`, on the same port as that of `through` if the sender connects to that instead.
+    With `download` it is the receiver that connects, and the sender that listens.
     """
     server, client = (sender, receiver) if download else (receiver, sender)
     with inside(server):

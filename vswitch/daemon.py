@@ -1,6 +1,6 @@
 """vswitchd: the composition root. It makes the parts, starts them in order, and takes them down in the reverse.
 
-    lock -> data plane -> links -> metrics -> switch (configuration applied) -> control socket -> READY
+    lock -> data plane -> links -> metrics -> switch (configuration applied) -> queue socket -> control socket -> READY
 
 The control socket is the last to appear and the first to go, so whoever sees it may use the switch. Everything here
 runs on one event loop (uvloop, or asyncio where that is missing or VSWITCH_LOOP=asyncio); the main task serves SIGHUP
@@ -30,6 +30,7 @@ from vswitch.config.load import load, rules_text
 from vswitch.config.model import LOG_LEVELS, Config
 from vswitch.dataplane import Dataplane, WorkerCounters
 from vswitch.filter.model import Rulesets
+from vswitch.filter.queue_server import QueueServer
 from vswitch.lock import LockError, locked
 from vswitch.notify import Notifier
 from vswitch.observe.metrics import MetricsError, MetricsServer
@@ -113,6 +114,7 @@ class Daemon:
         self._switch = Switch(self._dataplane, self._links)
         self._metrics = MetricsServer(self._switch)
         self._control = ControlServer(self._switch, config.switch.run_dir, config.switch.group)
+        self._queues = QueueServer(self._switch.queues, config.switch.run_dir, config.switch.group)
         self._switch.serve_metrics(self._metrics)
 
     async def run(self) -> None:
@@ -146,6 +148,8 @@ class Daemon:
         await self._metrics.start(self._config.metrics.listen)  # before any device is made: an address may be taken
         stack.push_async_callback(self._switch.stop)
         await self._switch.start(self._config, str(self._options.config), rules_text(self._config, self._options.config.parent))
+        stack.push_async_callback(self._queues.stop)
+        await self._queues.start()
         stack.push_async_callback(self._control.stop)
         await self._control.start()
         self._switch.on_config(self._follow)
@@ -159,8 +163,9 @@ class Daemon:
             return
         try:
             self._control.use_group(config.switch.group)
+            self._queues.use_group(config.switch.group)
         except OSError as error:
-            log.error("switch.group: %s: the control socket cannot be given to it: %s", config.switch.group, error.strerror)
+            log.error("switch.group: %s: the sockets cannot be given to it: %s", config.switch.group, error.strerror)
 
     async def _serve(self) -> None:
         self._notifier.ready(self._status())

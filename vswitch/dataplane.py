@@ -27,7 +27,7 @@ from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
 from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
 from vswitch._fastpath.worker import Shared
 from vswitch.filter.firewall import MAX_RULES
-from vswitch.own import SELF_PORT, Own, OwnPort, arp_probe
+from vswitch.own import SELF_PORT, Own, OwnPort, Punt, arp_probe
 from vswitch.views import BridgeView, DeviceView, Layer3View, Offload, PortCounters, PortView, VlanMode, WorkerCounters
 from vswitch.workers import Workers
 
@@ -39,6 +39,7 @@ MAX_BRIDGES = 1024
 MAX_DEVICES = 4096
 MAX_ROUTERS = 1024
 COUNTER_MASK = 2**64 - 1
+REASON_NUMBERS = {name: number for number, name in DROP_REASONS.items()}
 #: The timeouts of connection tracking as they are unless configured, by the names of the kernel's sysctls.
 TRACKED_S = ConnectionTable(1).timeouts()
 #: How long a worker may take to finish the burst it is in; far beyond any real one.
@@ -51,6 +52,7 @@ class Registry:
     def __init__(self, size: int, what: str) -> None:
         self._size, self._what = size, what
         self._ids: dict[str, int] = {}
+        self._names: dict[int, str] = {}
         self._free = list(range(size))  # a heap: the lowest goes first, so tables stay short
 
     def allocate(self, name: str) -> int:
@@ -59,12 +61,18 @@ class Registry:
             if not self._free:
                 raise ValueError(f"no room for {name}: {self._size} {self._what} are the most")
             self._ids[name] = heapq.heappop(self._free)
+            self._names[self._ids[name]] = name
         return self._ids[name]
 
     def release(self, name: str) -> None:
         """The name's number may go to another; its owner has been withdrawn from the picture."""
         if (id := self._ids.pop(name, None)) is not None:
+            del self._names[id]
             heapq.heappush(self._free, id)
+
+    def name(self, id: int) -> str | None:
+        """Whose number it is."""
+        return self._names.get(id)
 
     def get(self, name: str) -> int | None:
         return self._ids.get(name)
@@ -243,6 +251,20 @@ class Dataplane:
     def attend(self, queue: int, on: bool) -> None:
         """Whether packets for that queue number are to be handed over."""
         self._shared.attend(queue, on)
+
+    def resume(self, punt: Punt, frame: bytes, mark: int) -> bool:
+        """Let a packet go on that came by QUEUE; false: workers take no more just now."""
+        return self.own.resume(punt, frame, mark)
+
+    def discard(self, punt: Punt, reason: str, *, gone: bool = False) -> bool:
+        """End a packet that came by QUEUE for one of `drop_reasons`; `gone`: so is the port that it came from."""
+        return self.own.discard(punt, REASON_NUMBERS[reason], gone)
+
+    def logged(self) -> tuple[list[dict], int]:
+        """What LOG has seen since the last call, in order, and how many records were lost since the start."""
+        workers = range(len(self._workers))
+        records = [record for worker in workers for record in self._shared.log.drain(worker)]
+        return sorted(records, key=lambda record: record["now_ns"]), sum(map(self._shared.log.lost, workers))
 
     def track(self, per_port: int, timeouts: dict[str, int]) -> None:
         """Settings of connection tracking: what a port may open (0: half of the table), seconds by the kernel's names."""

@@ -19,7 +19,9 @@ SELF_PORT = 4095  # the switch itself, in the books
 NO_DEVICE = 0xFFFF
 PLAIN = bytes(12)  # a virtio-net header that promises nothing
 
-_HEADER = struct.Struct("<BBHHHHHIIIBBH")
+_HEADER = struct.Struct("<BBHHHHHIIIBBHHHBBHHxx")
+_FIELDS = 19
+_PORT_GONE = 0xFFFF
 
 
 class Own(enum.IntEnum):
@@ -49,7 +51,13 @@ class Punt(NamedTuple):
     serial: int
     ct_info: int
     flags: int
-    pad: int
+    out: int
+    tci: int
+    zone: int
+    bypass: int
+    reason: int
+    out_dev: int
+    zone_reply: int
     vnet: bytes
     frame: bytes
 
@@ -78,12 +86,20 @@ class OwnPort:
 
     def send(self, kind: Own, frame: bytes = b"", *, device: int = NO_DEVICE, vid: int = 0) -> bool:
         """Give the workers a frame of the switch's own; false: they take no more just now."""
-        return self._put(_HEADER.pack(kind, 0, device, vid, SELF_PORT, 0, 0, 0, 0, 0, 0, 0, 0) + frame, PLAIN)
+        fields = kind, 0, device, vid, SELF_PORT
+        return self._put(_HEADER.pack(*fields, *(0,) * (_FIELDS - len(fields))) + frame, PLAIN)
 
-    def give_back(self, punt: Punt, kind: Own, frame: bytes, mark: int) -> bool:
-        """Let a packet that came by QUEUE go on (RESUME) or end (DISCARD)."""
-        fields = punt._replace(kind=kind, mark=mark)[:13]
-        return self._put(_HEADER.pack(*fields) + frame, punt.vnet if frame == punt.frame else PLAIN)
+    def resume(self, punt: Punt, frame: bytes, mark: int) -> bool:
+        """Let a packet that came by QUEUE go on, as it came or as another; false: they take no more just now."""
+        return self._give_back(punt._replace(kind=Own.RESUME, mark=mark), frame)
+
+    def discard(self, punt: Punt, reason: int, gone: bool) -> bool:
+        """End a packet that came by QUEUE, by a name from the books; `gone`: the port that it came from is no more."""
+        port = _PORT_GONE if gone else punt.port
+        return self._give_back(punt._replace(kind=Own.DISCARD, reason=reason, port=port), punt.frame)
+
+    def _give_back(self, punt: Punt, frame: bytes) -> bool:
+        return self._put(_HEADER.pack(*punt[:_FIELDS]) + frame, punt.vnet if frame == punt.frame else PLAIN)
 
     def _put(self, record: bytes, vnet: bytes) -> bool:
         return self._rings.inject([record], [vnet]) == 1

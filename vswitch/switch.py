@@ -34,7 +34,9 @@ from .config.plan import diff
 from .dataplane import CYTHON_VERSION, Dataplane
 from .filter import iptables
 from .filter.control import FilterControl
+from .filter.logbook import LogBook
 from .filter.model import Ruleset, Rulesets
+from .filter.queue import Queues
 from .l3.services import Services
 from .observe.report import (
     BridgeReport,
@@ -74,7 +76,9 @@ class Switch:
         self._applier.services = self._services
         self._filter = FilterControl(self._applier.firewall, dataplane.connections, lambda: self._applier.picture.rulesets,
                                      self._change_rules)
-        self._caretaker.chores = (dataplane.tick, self._services.tick, self._filter.tick)
+        self.queues = Queues(dataplane, dataplane.port_ids.name, dataplane.device_ids.name)
+        self._logbook = LogBook(dataplane, self._applier.firewall)
+        self._caretaker.chores = (dataplane.tick, self._services.tick, self._filter.tick, self.queues.tick, self._logbook.tick)
         self._changes: set[asyncio.Task[Any]] = set()  # under way; the loop alone would not keep them
         self._followers: list[Callable[[Config], None]] = []
         self._started = time.monotonic()
@@ -98,6 +102,7 @@ class Switch:
         self._stopping = True
         await self._caretaker.stop()
         await self._services.stop()
+        self.queues.stop()
         asyncio.get_running_loop().remove_reader(self._plane.own.fileno())
         async with self._lock:
             devices = self._applier.picture.devices.values()
@@ -209,9 +214,11 @@ class Switch:
         for punt in self._plane.own.take():
             if punt.kind is Own.SERVICE:
                 self._services.receive(punt)
+            elif punt.kind is Own.QUEUE:
+                self.queues.receive(punt)
 
     def _port_name(self, id: int) -> str:
-        return next((name for name, number in self._plane.port_ids if number == id), "?")
+        return self._plane.port_ids.name(id) or "?"
 
     # What is there
 

@@ -71,7 +71,10 @@ def test_a_request_for_the_gateway_is_answered(sender: str) -> None:
         pytest.param(arp(psrc="10.0.0.1", hwsrc=OWN), probe.OTHER, [], id="our own, come round"),
         pytest.param(arp(dst=OWN, op=2, hwdst=OWN), probe.LEARNED, [], id="an answer nobody asked for"),
         pytest.param(
-            arp(dst=OWN, op=2, hwdst=OWN, pdst="0.0.0.0"), probe.LEARNED, [("10.0.0.2", PEER, "stale")], id="a probe's answer"
+            arp(dst=OWN, op=2, hwdst=OWN, pdst="0.0.0.0"),
+            probe.LEARNED,
+            [("10.0.0.2", PEER, "stale")],
+            id="the answer to a probe",
         ),
         pytest.param(arp(op=2, pdst="10.0.0.2"), probe.OTHER, [], id="gratuitous, of an unknown one"),
         pytest.param(arp(dst=OWN, pdst="10.0.0.9"), probe.LEARNED, [], id="asks us for another: no proxy"),

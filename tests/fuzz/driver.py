@@ -17,8 +17,11 @@ import sys
 from dataclasses import replace
 
 from tests.fuzz.frames import VIDS, Mutator
+from tests.fuzz.routed import Router
 from tests.switchboard import SECOND, Switchboard
-from vswitch.dataplane import Offload, PortView, VlanMode
+from vswitch._fastpath import _probe
+from vswitch.dataplane import Offload, PortCounters, PortView, VlanMode
+from vswitch.own import SELF_PORT
 
 MEMORY_PORTS = 8
 SOCKET_PORTS = ("tap", "tap", "packet", "packet")
@@ -63,6 +66,8 @@ class Fuzzer:
             self.board.add(f"m{n}")
         for n, kind in enumerate(SOCKET_PORTS):
             self._add_socket(f"s{n}", kind)
+        self.board.add("b", bridge=None)
+        self.router = Router(self.rng, self.board)
 
     def _add_socket(self, name: str, kind: str) -> None:
         end = self.ends[name] = SocketPort(kind)
@@ -74,11 +79,11 @@ class Fuzzer:
         rng = self.rng
         for name, view in self.board.views.items():
             if rng.random() < 0.6:
-                self.board.views[name] = replace(view, **self._fields())
+                self.board.views[name] = replace(view, **self._fields() | ({"bridge": None} if name == "b" else {}))
         if rng.random() < 0.05:
             self.board.bridge = replace(self.board.bridge, mac_limit=rng.choice((1, 8, 64, 1000)),
                                         ageing_s=rng.choice((0, 1, 300)))
-        await self.board.publish()
+        await self.board.dataplane.publish([self.board.bridge], self.board.views.values(), self.router.layer3())
 
     def _fields(self) -> dict:
         rng = self.rng
@@ -117,12 +122,19 @@ class Fuzzer:
         for port, view in self.board.views.items():
             (self.ends.get(port) or view.memory).collect()
         self.board.now_ns += int(self.rng.random() * SECOND)
+        _probe.expire(self.board.dataplane.workers.workers[0], self.board.now_ns)
+        self.board.dataplane.connections.sweep(self.board.now_ns // SECOND)
         return taken
 
     def check_books(self) -> None:
         self.board.check_books()
-        counters = [self.board.counters(name) for name in self.board.views]
+        counters = self._counters()
+        assert counters[-1].balance == 0, counters[-1]
         assert sum(c.delivered for c in counters) == sum(c.tx_frames for c in counters)
+
+    def _counters(self) -> list[PortCounters]:
+        """Of all ports, and the switch itself."""
+        return [self.board.counters(name) for name in self.board.views] + [self.board.dataplane.port_counters(SELF_PORT)]
 
     async def run(self, frames: int) -> None:
         while frames > 0:
@@ -132,7 +144,7 @@ class Fuzzer:
                 self.check_books()
 
     def summary(self) -> str:
-        counters = [self.board.counters(name) for name in self.board.views]
+        counters = self._counters()
         reasons = sorted({reason for c in counters for reason in c.drops})
         return "\n".join([
             f"{sum(c.rx_frames for c in counters)} frames in, {sum(c.delivered for c in counters)} copies out, "

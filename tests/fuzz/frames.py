@@ -14,6 +14,7 @@ from itertools import product
 from scapy.layers.inet import TCP
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 
+from tests.fuzz.routed import spoken
 from tests.gso_model import (
     DATA_VALID, IP4, IP6, NEEDS_CSUM, SERVICE_VLAN, TCP_DATA, UDP_DATA, VLAN, payload, super_frame, vnet,
 )
@@ -39,18 +40,33 @@ class Mutator:
         self._rng = rng
         self._small = list(_originals(SMALL))
         self._large = list(_originals(LARGE, IPS[::2], TAGS[:2]))
+        self._spoken = spoken(rng)
 
     def draw(self) -> tuple[bytes, bytes]:
         rng = self._rng
         dice = rng.random()
         if dice < 0.08:
             return self._noise()
+        if dice > 0.7:
+            return self._to_router()
         header, frame = self._addressed(rng.choice(self._small if dice > 0.084 else self._large))
         if dice < 0.4:
             return bytes(header), bytes(frame)
-        if dice < 0.8:
+        if dice < 0.6:
             self._damage(header, frame)
-        return bytes(header), self._resized(frame) if dice > 0.65 else bytes(frame)
+        return bytes(header), self._resized(frame) if dice > 0.5 else bytes(frame)
+
+    def _to_router(self) -> tuple[bytes, bytes]:
+        """What somebody says to the router or through it; as it should be, mostly."""
+        rng = self._rng
+        header, frame = bytearray(PLAIN), bytearray(rng.choice(self._spoken))
+        dice = rng.random()
+        if dice < 0.1:
+            self._damage(header, frame)
+        elif dice < 0.2:
+            at = 12 + int(rng.random() * (len(frame) - 12))
+            frame[at] = int(rng.random() * 256)
+        return bytes(header), self._resized(frame) if dice > 0.95 else bytes(frame)
 
     def _noise(self) -> tuple[bytes, bytes]:
         rng = self._rng

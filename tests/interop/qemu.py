@@ -131,10 +131,21 @@ def make_initramfs(kernel: Path, path: Path) -> Path:
 class VirtualMachine:
     """A running machine with one virtio network card on the tap `nic`.
 
-    With `incoming` it waits for another machine's state at that migration URI instead of booting.
+    With `incoming` it waits for another machine's state at that migration URI instead of booting. The tap is in
+    `netns`.
     """
 
-    def __init__(self, lab: Lab, kernel: Path, image: Path, *, nic: str, mac: str, incoming: str | None = None) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        kernel: Path,
+        image: Path,
+        *,
+        nic: str,
+        mac: str,
+        incoming: str | None = None,
+        netns: str | None = None,
+    ) -> None:
         self.nic = nic
         self._console = lab.path(f"{nic}.console")
         agent, monitor = lab.path(f"{nic}.agent"), lab.path(f"{nic}.qmp")
@@ -143,7 +154,7 @@ class VirtualMachine:
             "-serial", f"file:{self._console}",
             "-serial", f"unix:{agent},server=on,wait=off",
             "-qmp", f"unix:{monitor},server=on,wait=off",
-        ])  # fmt: skip
+        ], netns=netns)  # fmt: skip
         self._agent = self._connect(lab, agent)
         self._monitor = self._connect(lab, monitor)
         self._monitor_lines = self._monitor.makefile("rb")

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import socket
+import subprocess
 import sys
 import urllib.error
 import urllib.parse
@@ -249,6 +250,20 @@ def test_counters_never_go_down(host: Host) -> None:
     for series in every_sample:
         counted = [float(value) for _, value in series["values"]]
         assert counted == sorted(counted), series["metric"]
+
+
+def test_promtool_has_nothing_to_say_of_a_running_switch(host: Host) -> None:
+    with urllib.request.urlopen(f"http://{host.address}/metrics", timeout=10) as response:
+        page = response.read()
+    check = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, timeout=30)
+    assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+
+
+def test_show_tells_of_the_router(host: Host) -> None:
+    lines = [line.split() for line in host.control("show").splitlines()]
+    assert any(words[:3] == ["br0.10", "10.0.0.254/24", "fd00::1/64"] for words in lines)
+    assert any(words[:3] == [host.uplink, "203.0.113.2/24", WORLD] for words in lines)
+    assert any(words[:1] == ["connections:"] and int(words[1]) >= 1 for words in lines)
 
 
 def test_prometheus_has_no_complaint(host: Host) -> None:

@@ -67,7 +67,7 @@ class Site:
         """Neither rules nor connections."""
         for program in ("iptables-restore", "ip6tables-restore"):
             self.host.rules(program, "*nat\nCOMMIT\n*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\nCOMMIT\n")
-        self.host.words("conntrack", "-F")
+        self.host.flush()
 
     def translate(self, *words: str) -> None:
         """A rule of the table nat."""
@@ -101,7 +101,7 @@ def seen_by(server: str, address: str, client: str, target: tuple[str, int] | No
 
 
 def greet(server: str, address: str, port: int, client: str, target: tuple[str, int]) -> str:
-    """Connect by TCP from one namespace to `target`, which leads to a server in another; returns whom the server saw."""
+    """Connect by TCP to `target`, which leads to a server in another namespace; returns whom the server saw."""
     with listening(server, address, port=port) as listener, reach(client, *target) as sock:
         accepted, peer = listener.accept()
         with accepted:
@@ -171,7 +171,7 @@ def test_dnat_leads_to_a_server_inside(site: Site, target: tuple[str, int]) -> N
 
 def test_dnat_of_ipv6(site: Site) -> None:
     rule = ("-A", "PREROUTING", "-d", UPLINK6, "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to", f"[{SERVER6}]:8000")
-    site.host.words("ip6tables", "-t", "nat", *rule)
+    site.host.iptables("-t", "nat", *rule, program="ip6tables")
     assert greet(site.server.netns, SERVER6, 8000, site.world.netns, (UPLINK6, 80)) == WORLD6
 
 
@@ -179,7 +179,7 @@ def test_dnat_of_ipv6(site: Site) -> None:
 def test_hairpin(site: Site, who: str) -> None:
     """A guest, and the server itself, by the public address."""
     client: Guest = getattr(site, who)
-    site.translate("-A", "PREROUTING", "-d", UPLINK, "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to", f"{SERVER}:8000")
+    site.translate(*f"-A PREROUTING -d {UPLINK} -p tcp --dport 80 -j DNAT --to {SERVER}:8000".split())
     site.translate("-A", "POSTROUTING", "-s", "10.0.0.0/24", "-d", SERVER, "-p", "tcp", "-j", "MASQUERADE")
     assert greet(site.server.netns, SERVER, 8000, client.netns, (UPLINK, 80)) == GATEWAY
 
@@ -191,7 +191,7 @@ def test_redirect_to_the_switch_itself(site: Site) -> None:
 
 def test_netmap_both_ways(site: Site) -> None:
     site.translate("-A", "PREROUTING", "-d", "198.51.100.0/24", "-j", "NETMAP", "--to", "10.0.0.0/24")
-    site.translate("-A", "POSTROUTING", "-s", "10.0.0.0/24", "-o", site.uplink, "-j", "NETMAP", "--to", "198.51.100.0/24")
+    site.translate(*f"-A POSTROUTING -s 10.0.0.0/24 -o {site.uplink} -j NETMAP --to 198.51.100.0/24".split())
     assert greet(site.server.netns, SERVER, 80, site.world.netns, ("198.51.100.5", 80)) == WORLD
     assert seen_by(site.world.netns, WORLD, site.guest.netns)[0] == "198.51.100.2"
 
@@ -221,7 +221,8 @@ def test_the_narrow_link_is_found_through_nat(site: Site) -> None:
 
 def test_the_narrow_link_is_found_by_a_server_inside(site: Site) -> None:
     site.translate("-A", "PREROUTING", "-d", UPLINK, "-p", "tcp", "-j", "DNAT", "--to-destination", SERVER)
-    transfer(TRANSFER_BYTES, SERVER, sender=site.server.netns, receiver=site.far.netns, through=(UPLINK, 5001), download=True)
+    server, far = site.server.netns, site.far.netns
+    transfer(TRANSFER_BYTES, SERVER, sender=server, receiver=far, through=(UPLINK, 5001), download=True)
 
 
 # The words that started it all

@@ -1,4 +1,4 @@
-"""Much through NAT: long transfers compared byte by byte, with offloads and without, and ten thousand short connections.
+"""Much through NAT: long transfers compared byte by byte, with offloads and without; ten thousand short connections.
 
 VSWITCH_TRANSFER_BYTES makes the transfers larger.
 """
@@ -31,12 +31,8 @@ class Site:
         self.world = host.uplink("w", f"{UPLINK}/24", f"{WORLD}/24", gateway=WORLD)
         host.network("br0", f"{GATEWAY}/24", mode="nat")
         host.start()
-        host.iptables(
-            "-t", "nat", "-A", "PREROUTING", "-d", UPLINK, "-p", "tcp", "--dport", "8000", "-j", "DNAT", "--to", f"{SERVER}:80"
-        )
-        host.iptables(
-            "-t", "nat", "-A", "PREROUTING", "-d", UPLINK, "-p", "tcp", "--dport", "5001", "-j", "DNAT", "--to", SERVER
-        )
+        for port, target in ((8000, f"{SERVER}:80"), (5001, SERVER)):
+            host.iptables(*f"-t nat -A PREROUTING -d {UPLINK} -p tcp --dport {port} -j DNAT --to {target}".split())
 
     def offload(self, state: str) -> None:
         """Turn the offloads of both machines, and of the uplink, on or off."""
@@ -88,5 +84,5 @@ def test_short_connections_through_dnat(site: Site) -> None:
 
 def test_nothing_was_lost_on_the_way(site: Site) -> None:
     drops = site.host.drops()
-    assert not {"nat_exhausted", "conntrack_full", "conntrack_clash", "nat_malformed", "exceeds_mtu"} & drops.keys(), drops
+    assert not drops.keys() & {"nat_exhausted", "nat_malformed", "conntrack_full", "conntrack_clash", "exceeds_mtu"}, drops
     assert "Traceback" not in site.host.daemon.text()

@@ -1,16 +1,15 @@
-"""What a running switch serves its networks: leases to real clients, advertisements to the kernel, names to resolvers."""
+"""What a running switch serves its networks: leases to real clients, advertisements to the kernel, names to guests."""
 
 from __future__ import annotations
 
 import shutil
 import signal
-import socket
 from typing import Any
 
 import pytest
 
 from tests.lab import Lab, wait_for
-from tests.routerhost import RouterHost, datagram, listening
+from tests.routerhost import RouterHost, datagram
 from tests.switchhost import LIMIT_S, Guest
 from tests.udhcpc import Udhcpc, ask, news_of, script, upstream
 
@@ -76,7 +75,7 @@ def test_an_address_in_use_is_not_given_out(host: RouterHost) -> None:
 def test_a_reservation_is_its_stations(host: RouterHost) -> None:
     other, guest = host.guest("a"), host.guest("b", mac=RESERVED_MAC)
     serve(host, {"reservations": DHCP["reservations"]})
-    refused = client(host, other, "-n", "-t", "2")
+    refused = client(host, other, "-n", "-t", "1")
     assert f"ip={RESERVED} " in client(host, guest).heard("bound")
     refused.heard("leasefail")
 
@@ -101,7 +100,7 @@ def test_a_port_gets_no_more_than_its_share(host: RouterHost) -> None:
     behind = [lab.veth(f"p{i}", f"m{i}", near_netns=stations.netns, far_netns=lab.namespace(f"n{i}")) for i in range(4)]
     lab.bridge("br", stations.name, *(near for near, _ in behind), netns=stations.netns)
     lab.ip("link", "set", stations.name, "up", netns=stations.netns)
-    takers = [Udhcpc(lab, lab.name(f"n{i}"), far, "-n", "-t", "3") for i, (_, far) in enumerate(behind)]
+    takers = [Udhcpc(lab, lab.name(f"n{i}"), far, "-n", "-t", "2") for i, (_, far) in enumerate(behind)]
     assert sorted(taker.process.wait() if not _bound(taker, lab) else 0 for taker in takers) == [0, 0, 1, 1]
     assert list(states(host).values()).count("bound") == 2
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.lab import Lab, wait_for
-from tests.routerhost import RouterHost, datagram, listening
+from tests.lab import Lab, require_root, wait_for
+from tests.routerhost import RouterHost, datagram, listening, repeating
 from tests.switchhost import LIMIT_S, Guest
 from tests.webserver import require_web_tools, short_connections, start_nginx
 
@@ -36,14 +35,26 @@ class Site:
         self.neighbour = host.station("n", f"{NEIGHBOUR}/24", gateway=GATEWAY)
         self.world = host.uplink("w", f"{UPLINK}/24", f"{WORLD}/24", gateway=WORLD)
         host.network("br0", f"{GATEWAY}/24", mode="nat")
+        host.conntrack_keys["timeouts"] = SHORT
         host.start()
+        self.web_servers = False
+
+    def serve(self) -> None:
+        """Have web servers outside and beside the guest."""
+        require_web_tools()
+        if not self.web_servers:
+            for machine, address in ((self.world, WORLD), (self.neighbour, NEIGHBOUR)):
+                start_nginx(self.host.lab, machine.netns, address, 80)
+        self.web_servers = True
 
     def restore(self, generation: int) -> None:
         """A thousand rules that let everything pass, different ones each time."""
         rules = "".join(
-            f"-A FORWARD -s 10.{i >> 8}.{i & 255}.{generation & 255} -p udp --dport {1000 + i} -j DROP\n" for i in range(RULES)
+            f"-A FORWARD -s 10.{i >> 8}.{i & 255}.{generation & 255} -p udp --dport {1000 + i} -j DROP\n"
+            for i in range(RULES)
         )
-        self.host.rules("iptables-restore", f"*filter\n:FORWARD ACCEPT\n{rules}COMMIT\n*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n")
+        nat = "*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
+        self.host.rules("iptables-restore", f"*filter\n:FORWARD ACCEPT\n{rules}COMMIT\n{nat}")
 
     def insert_and_delete(self, generation: int) -> None:
         """Single rules, as by hand, in a table that the restore leaves alone."""
@@ -54,32 +65,11 @@ class Site:
             assert answer["code"] == 0, answer
 
 
-@pytest.fixture(params=[2, 4], ids=["2 workers", "4 workers"])
-def site(lab: Lab, request: pytest.FixtureRequest) -> Site:
-    return Site(lab, request.param)
-
-
-@contextmanager
-def repeating(action: Callable[[int], None]) -> Iterator[list[int]]:
-    """Do something over and over on a thread of its own, at least once; the list has what was done."""
-    ending, done, failures = threading.Event(), [], []
-
-    def work() -> None:
-        try:
-            while not ending.is_set() or not done:
-                action(len(done))
-                done.append(len(done))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield done
-    finally:
-        ending.set()
-        thread.join()
-    assert not failures, failures
+@pytest.fixture(scope="module", params=[2, 4], ids=["2 workers", "4 workers"])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    require_root()
+    with Lab() as lab:
+        yield Site(lab, request.param)
 
 
 def balance(port: dict[str, Any]) -> int:
@@ -90,12 +80,8 @@ def balance(port: dict[str, Any]) -> int:
 
 
 def test_connections_come_and_go_while_rules_change(site: Site) -> None:
-    require_web_tools()
     host, lab = site.host, site.host.lab
-    host.conntrack_keys["timeouts"] = SHORT
-    host.apply()
-    for machine, address in ((site.world, WORLD), (site.neighbour, NEIGHBOUR)):
-        start_nginx(lab, machine.netns, address, 80)
+    site.serve()
     with repeating(site.restore) as restored, repeating(site.insert_and_delete) as changed:
         for address in (WORLD, NEIGHBOUR):
             assert short_connections(lab, site.guest.netns, f"http://{address}/", CONNECTIONS // 2) >= CONNECTIONS // 2
@@ -107,13 +93,12 @@ def test_connections_come_and_go_while_rules_change(site: Site) -> None:
 
 
 def test_a_flush_forgets_all_while_they_come(site: Site) -> None:
-    require_web_tools()
     host, lab = site.host, site.host.lab
-    start_nginx(lab, site.world.netns, WORLD, 80)
-    with repeating(lambda _: host.words("conntrack", "-F")):
+    site.serve()
+    with repeating(lambda _: host.flush()):
         wrk = ["wrk", "-t", "1", "-c", "8", "-d", "1s", "-H", "Connection: close", f"http://{WORLD}/"]
         lab.run(*wrk, netns=site.guest.netns)  # those under way at a flush lose their addresses, and fail
-    host.words("conntrack", "-F")
+    host.flush()
     wait_for(lambda: host.count() == 0, LIMIT_S, "no connection to be left")
     wait_for(lambda: not any(map(balance, host.get("stats"))), LIMIT_S, "the books to balance")
     assert host.daemon.alive() and "Traceback" not in host.daemon.text()

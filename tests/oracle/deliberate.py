@@ -26,7 +26,7 @@ DIFFERENCES = (
     Deliberate("fragment-geometry", "masked", "a datagram reassembled may be cut elsewhere when it is sent on"),
     Deliberate("idle-table", "masked", "a table without a rule, all policies ACCEPT, is not walked: it counts nothing"),
     Deliberate("nat-port", "chosen", "a port of the rule's range, or of its class: hard to guess (RFC 6056)"),
-    Deliberate("nat-address", "chosen", "which address of a range a client gets hangs on a hash"),
+    Deliberate("nat-address", "not made", "which address of a range a client gets hangs on a hash"),
     Deliberate("physdev", "not made", "-i of a bridged frame is a port here, the bridge in the kernel; all is routed"),
     Deliberate("limit", "not made", "a bucket that runs dry does so by the clock; limits here never bite"),
     Deliberate("udp-assured", "not made", "UDP is ASSURED two seconds after its first reply; scenarios are shorter"),
@@ -37,6 +37,9 @@ DIFFERENCES = (
     Deliberate("record-route", "not made", "no address is written into IPv4's options, nor are they echoed (RFC 7126)"),
     Deliberate("cut-header", "not made", "an IPv6 fragment that cuts the upper header is dropped (RFC 8200, 4.5)"),
     Deliberate("no-interface", "not made", "iptables-save leaves out `! -i +`, by mistake: here it is saved"),
+    Deliberate("header-edits", "not made", "IPv6 for the router itself, edited, is dropped by the kernel: wrong sum"),
+    Deliberate("path-mtu", "set off", "the switch itself sends nothing that it had to know a path's MTU for"),
+    Deliberate("template", "not made", "in table raw, behind a CT rule, the kernel shows rules its empty template"),
     Deliberate("helpers", "not made", "RELATED by FTP and its like: no port of theirs is used"),
 )  # fmt: skip
 NAMES = frozenset(difference.name for difference in DIFFERENCES)

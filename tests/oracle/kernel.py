@@ -60,6 +60,8 @@ SYSCTLS = {
     "net/ipv6/icmp/ratelimit": 0,
     "net/ipv6/icmp/ratemask": "",
     "net/ipv6/auto_flowlabels": 0,
+    "net/ipv4/ip_no_pmtu_disc": 2,
+    "net/ipv6/route/mtu_expires": 0,
     "net/ipv4/ipfrag_time": 3600,
     "net/ipv6/ip6frag_time": 3600,
     "net/netfilter/nf_conntrack_frag6_timeout": 3600,

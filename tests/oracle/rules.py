@@ -107,6 +107,7 @@ class _Table:
         return ([more, *(word for word in words if "-p " not in word)], "-j DROP")
 
     def _raw(self, words: list[str], hooks: frozenset[str]) -> tuple[list[str], str]:
+        words = [word for word in words if "connmark" not in word and "conntrack" not in word]  # "template"
         zone = self.rng.choice((1, 2))
         way = self.rng.choice(("", "", "-orig", "-reply"))
         targets = ("-j ACCEPT", "-j CT --notrack", "-j NOTRACK", f"-j CT --zone{way} {zone}", "-j LOG")
@@ -118,16 +119,21 @@ class _Table:
         ttl = "TTL --ttl" if self.family == 4 else "HL --hl"
         choices = [f"MARK --set-mark {mark}", f"MARK --set-xmark {mark}", "MARK --or-mark 0x4", "MARK --and-mark 0xf",
                    "MARK --xor-mark 0x3", f"CONNMARK --set-mark {mark}", "CONNMARK --save-mark",
-                   "CONNMARK --restore-mark", "CONNMARK --save-mark --nfmask 0xf --ctmask 0xf",
-                   f"TOS --set-tos {self.rng.choice(('0x10/0x3f', '0x00', '0x48'))}",
-                   f"DSCP --set-dscp {self.rng.choice(('0x2e', '0x12', '0x00'))}",
-                   f"{ttl}-{self.rng.choice(('set 100', 'inc 2', 'dec 1'))}", "ACCEPT"]  # fmt: skip
+                   "CONNMARK --restore-mark", "CONNMARK --save-mark --nfmask 0xf --ctmask 0xf", "ACCEPT"]  # fmt: skip
+        if self.family == 4 or hooks <= {"FORWARD", "OUTPUT", "POSTROUTING"}:
+            choices += self._edits(ttl)
         draw = self.rng.random()
         if draw < 0.04:
             return self._drop(words)
         if draw < 0.2:
             return self._mss(words, hooks)
         return words, f"-j {self.rng.choice(choices)}"
+
+    def _edits(self, ttl: str) -> list[str]:
+        """Of the header. Where IPv6 may still be for the router itself the kernel would then find its checksum wrong."""
+        return [f"TOS --set-tos {self.rng.choice(('0x10/0x3f', '0x00', '0x48'))}",
+                f"DSCP --set-dscp {self.rng.choice(('0x2e', '0x12', '0x00'))}",
+                f"{ttl}-{self.rng.choice(('set 100', 'inc 2', 'dec 1'))}"]  # fmt: skip
 
     def _mss(self, words: list[str], hooks: frozenset[str]) -> tuple[list[str], str]:
         syn = "-p tcp -m tcp --tcp-flags SYN,RST SYN"
@@ -155,27 +161,25 @@ class _Table:
 
     def _destination(self, words: list[str]) -> tuple[list[str], str]:
         side = self.rng.choice("aab")
-        kind = self.rng.choices(("host", "range", "REDIRECT", "NETMAP"), (4, 2, 1, 1))[0]
+        kind = self.rng.choices(("host", "REDIRECT", "NETMAP"), (6, 1, 1))[0]
         if kind == "NETMAP":
             return words, f"-j NETMAP --to {self._network(side)}"
         if kind == "REDIRECT":
             words, ports = self._with_ports(words, ("8080", "53", "2000-2007"))
             return words, "-j REDIRECT" + (f" --to-ports {ports}" if ports else "")
         words, ports = self._with_ports(words, ("8080", "80", "2000-2007"))
-        low, high = (self.rng.choice((2, 3, 4)), None) if kind == "host" else (30, self.rng.choice((31, 37)))
         how = "" if "-" in ports else self._how()
-        return words, f"-j DNAT --to-destination {self._range(side, low, high, ports)}{how}"
+        return words, f"-j DNAT --to-destination {self._host(side, self.rng.choice((2, 3, 4, 30)), ports)}{how}"
 
     def _source(self, words: list[str], *, may_masquerade: bool) -> tuple[list[str], str]:
-        kind = self.rng.choices(("host", "range", "MASQUERADE", "NETMAP"), (3, 3, 5, 1))[0]
+        kind = self.rng.choices(("host", "MASQUERADE", "NETMAP"), (6, 5, 1))[0]
         if kind == "NETMAP":
             return words, f"-j NETMAP --to {self._network(self.rng.choice('ab'))}"
         words, ports = self._with_ports(words, ("2000", "2000-2999", "30000-30999"))
         if kind == "MASQUERADE" and may_masquerade:
             how = " --random" if self.rng.random() < 0.15 else ""
             return words, "-j MASQUERADE" + (f" --to-ports {ports}" if ports else "") + how
-        low, high = (self.rng.choice((1, 50)), None) if kind != "range" else (50, self.rng.choice((51, 60)))
-        return words, f"-j SNAT --to-source {self._range('b', low, high, ports)}{self._how()}"
+        return words, f"-j SNAT --to-source {self._host('b', self.rng.choice((1, 50, 51)), ports)}{self._how()}"
 
     def _with_ports(self, words: list[str], choices: tuple[str, ...]) -> tuple[list[str], str]:
         """A range of ports needs a protocol that has some."""
@@ -184,13 +188,11 @@ class _Table:
         protocol = self.matches.protocol(self.rng.choice(("tcp", "udp"))).removeprefix("! ")
         return [protocol, *(word for word in words if "-p " not in word)], self.rng.choice(choices)
 
-    def _range(self, side: str, low: int, high: int | None, ports: str) -> str:
-        address = topology.text(side, self.family, low)
-        if high is not None:
-            address += f"-{topology.text(side, self.family, high)}"
+    def _host(self, side: str, number: int, ports: str) -> str:
+        """One address: of a range either router would choose another ("nat-address")."""
+        address = topology.text(side, self.family, number)
         if ports:
-            address = f"[{address}]" if self.family == 6 else address
-            return f"{address}:{ports}"
+            return f"[{address}]:{ports}" if self.family == 6 else f"{address}:{ports}"
         return address
 
     def _network(self, side: str) -> str:

@@ -189,7 +189,7 @@ def _envelope(rng: random.Random, step: Step, ident: int) -> Envelope:
         return replace(envelope, damage=rng.choice(DAMAGE))
     if draw < 0.11 and step.flow.family == 4:
         return replace(envelope, options=rng.choice((b"\1\1\1\0", b"\x94\4\0\0", b"\x1e\4\0\0\x88\4\0\1")))
-    if draw < 0.2:
+    if draw < 0.2 and _size(step):
         return replace(envelope, cut=_cut(rng, _size(step), _least(step)), dont_fragment=False)
     return envelope
 

@@ -158,7 +158,11 @@ class Editor:
             self._set(at, 0, self.packet.checksums)
 
     def clear_length(self, packet: Parsed) -> None:
-        """Set the packet's own length to zero, which tells where it was cut."""
+        """Set the packet's own length, and that more follows, to zero, which tells where it was cut."""
+        if packet.fragment and packet.fragment[2]:
+            at = packet.at + 6 if packet.family == 4 else packet.fragment_at + 2
+            word = int.from_bytes(self.data[at : at + 2], "big") & ~(0x2000 if packet.family == 4 else 1)
+            self._set(at, word, self._header_checksum(packet))
         if packet.family == 4:
             self._set(packet.at + 2, 0, self._header_checksum(packet))
         else:

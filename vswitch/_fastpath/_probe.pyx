@@ -9,7 +9,7 @@ from .core.native cimport monotonic_ns
 from .core.snapshot cimport PORT_NONE, Port
 from .io.receive cimport receive
 from .l3.reassemble cimport expire_fragments
-from .worker cimport Worker, WorkerState, run
+from .worker cimport Worker, WorkerState, run, serve_own
 
 
 cdef uint64_t _round(WorkerState *w, uint32_t id) noexcept nogil:
@@ -35,6 +35,15 @@ def step(Worker worker, list ports, uint64_t now_ns):
             total += moved
             moved = _round(w, port)
     return total
+
+
+def step_own(Worker worker, int fd, uint64_t now_ns):
+    """Take what the control side has sent by the switch's own port, whose eventfd is `fd`; returns how many frames."""
+    cdef WorkerState *w = &worker.state
+    w.ctx.snapshot = w.current[0]
+    w.ctx.now_ns = now_ns
+    w.ctx.now_s = <uint32_t>(now_ns // 1000000000ULL)
+    return serve_own(w, fd)
 
 
 def expire(Worker worker, uint64_t now_ns):

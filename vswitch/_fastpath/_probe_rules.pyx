@@ -182,7 +182,7 @@ cdef class Engine:
         """Go on behind a table, on the way of forwarded packets."""
         cdef Walk walk
         walk_begin(&walk, &self.ruleset.rules, &self.state, &parcel.packet, &parcel.frame, NULL, WAY_FORWARD, 0)
-        walk_resume(&walk, table, hook)
+        walk_resume(&walk, place(table, hook) + 1)
         return self._outcome(&walk, False)
 
     def prerouting(self, Parcel parcel not None, uint8_t ct_info, Connection connection=None, bint cached=True):

@@ -48,6 +48,7 @@ cdef struct WorkerState:
     uint64_t stopping
 
 cdef void run(Context *ctx, Burst *burst) noexcept nogil
+cdef uint64_t serve_own(WorkerState *w, int fd) noexcept nogil
 
 cdef class Shared:
     cdef const Snapshot *current

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from ..views import DeviceKind, DeviceView
 from .compile import compile_rules
 from .interfaces import InterfaceNames
-from .model import Chain, Rulesets
+from .model import Chain, Rule, Rulesets
 from .slots import CounterSlots
-from .targets import Verdict
+from .targets import Log, Verdict
 from .view import AddressView
 from .view import DeviceView as RuleDevice
 
@@ -50,6 +50,7 @@ class Firewall:
         self._slots = CounterSlots(MAX_RULES)
         self._key: tuple[Rulesets, Names] | None = None
         self._compiled: Any = None
+        self._logs: list[dict[int, Log]] = [{}, {}]  # by place, of the rules in force and of those before
 
     def compiled(self, rulesets: Rulesets, names: Names) -> Any:
         """What a snapshot is to have; None where no rule is and every policy is ACCEPT. Raises ValueError."""
@@ -65,6 +66,7 @@ class Firewall:
         counters = self._plane.rule_counters()
         for slot in self._slots.assign(rulesets):
             counters.recycle(slot)
+        self._logs = [{self._slots[rule.id]: target for rule, target in _logging(rulesets)}, self._logs[0]]
         bridges = dict(names.bridges)
         last = max((view.id for view in names.devices), default=-1)
         placed: list[tuple[str, str | None]] = [("", None)] * (last + 1)
@@ -78,6 +80,10 @@ class Firewall:
     def settle(self) -> None:
         """No worker counts for the rules of before any more."""
         self._slots.settle()
+
+    def log_at(self, slot: int) -> Log | None:
+        """The LOG that counts there, or did so before the last change: workers may have met it a moment ago."""
+        return self._logs[0].get(slot) or self._logs[1].get(slot)
 
     # Counters
 
@@ -120,6 +126,13 @@ def anything(rulesets: Rulesets) -> bool:
 
 def _does_something(chain: Chain) -> bool:
     return bool(chain.rules) or chain.policy not in (None, Verdict.ACCEPT)
+
+
+def _logging(rulesets: Rulesets) -> Iterator[tuple[Rule, Log]]:
+    for chain in _chains(rulesets):
+        for rule in chain.rules:
+            if isinstance(rule.spec.target, Log):
+                yield rule, rule.spec.target
 
 
 def translates(rulesets: Rulesets) -> bool:

@@ -54,9 +54,13 @@ cdef struct Extra:
     uint32_t ct                         # judged, or an answer to one of the connection. The entry is its connection if
     uint32_t serial                     # it still has this serial number
     # Of a packet that comes back from a user's process (ENTRY_RETURN):
-    uint8_t resume                      # the table and hook that it was in: hook * TABLES + table + 1
-    uint8_t discard                     # the verdict was DROP
+    uint8_t resume                      # the table and hook that it was in: `place` + 1 (filter/rule.pxd)
+    uint8_t reason                      # why it ends here; 0: it goes on
     uint8_t flags                       # Packet.flags
+    uint16_t out                        # the port that it is bridged to; NO_PORT: to be looked up
+    uint16_t tci                        # PCP and DEI of the tag that it came with, and bit 0: it had one
+    uint16_t zone
+    uint16_t zone_reply
 
 cdef struct Context:
     const Snapshot *snapshot

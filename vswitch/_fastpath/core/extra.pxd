@@ -14,11 +14,12 @@ from libc.string cimport memset
 
 from .context cimport EXTRAS, Context, Extra
 from .counters cimport SELF_PORT
-from .frame cimport HEADROOM, SLOT, VNET_LEN, Burst, Entry, burst_add
+from .frame cimport FRAME_HAS_TAG, HEADROOM, SLOT, VNET_LEN, Burst, Entry, burst_add
 from .native cimport count, memory_allow
 from .packet cimport NO_ENTRY
 from .snapshot cimport PORT_NONE, Port
 from .verdict cimport GENERATED_FULL
+from .wire cimport TCI_PRIORITY
 
 cdef inline uint8_t *extra_room(Context *ctx) noexcept nogil:
     """Where the next extra frame's Ethernet or IP header goes; NULL: the ring is full."""
@@ -31,6 +32,12 @@ cdef inline uint8_t *extra_room(Context *ctx) noexcept nogil:
 
 cdef inline Extra *extra_add(Context *ctx, uint32_t length, uint16_t origin, uint8_t entry, uint16_t device) noexcept nogil:
     """The frame that was written to `extra_room` joins the ring. A frame of the switch's own counts as generated."""
+    if origin == SELF_PORT:
+        count(&ctx.counters[SELF_PORT].generated, 1)
+    return extra_again(ctx, length, origin, entry, device)
+
+cdef inline Extra *extra_again(Context *ctx, uint32_t length, uint16_t origin, uint8_t entry, uint16_t device) noexcept nogil:
+    """The same for a frame that has been counted before."""
     cdef Extra *extra = &ctx.extras[ctx.extra_tail % EXTRAS]
     ctx.extra_tail += 1
     extra.length = length
@@ -41,10 +48,9 @@ cdef inline Extra *extra_add(Context *ctx, uint32_t length, uint16_t origin, uin
     extra.vid = 0
     extra.largest = 0
     extra.resume = 0
-    extra.discard = False
+    extra.tci = 0
     extra.ct = NO_ENTRY
-    if origin == SELF_PORT:
-        count(&ctx.counters[SELF_PORT].generated, 1)
+    extra.ct_info = 0
     return extra
 
 cdef inline void extra_refused(Context *ctx) noexcept nogil:
@@ -72,6 +78,8 @@ cdef inline bint next_extra(Context *ctx, Burst *burst) noexcept nogil:
     burst.entry = <Entry>extra.entry
     burst_add(burst, ctx.extra_memory + (ctx.extra_head % EXTRAS) * SLOT + HEADROOM, extra.length)
     burst.frames[0].vid = extra.vid
+    burst.frames[0].priority = extra.tci & TCI_PRIORITY
+    burst.frames[0].flags = FRAME_HAS_TAG if extra.tci & 1 else 0
     burst.packets[0].in_dev = extra.device
     burst.packets[0].mark = extra.mark
     burst.packets[0].largest = extra.largest

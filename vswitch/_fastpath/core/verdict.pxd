@@ -73,6 +73,9 @@ cpdef enum Verdict:
     NAT_EXHAUSTED               # no port left in the range
     NAT_MALFORMED               # a packet whose addresses cannot be rewritten
     NAT_STRAYED                 # of a masqueraded connection, by another device than the one whose address it borrowed
+    # Hooks again
+    QUEUE_TIMEOUT               # the listener gave no verdict in time
+    QUEUE_STALE                 # accepted, but its connection has ended meanwhile, or the new packet is none of it
 
 cdef enum:
     VERDICTS = 80               # room in every counter array

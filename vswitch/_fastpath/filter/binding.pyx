@@ -16,7 +16,7 @@ from ..l3.address cimport device_on_link, source_for
 from .conntrack cimport CT_REPLY_DIR, CT_UNCONFIRMED, CtEntry
 from .nat cimport NAT_NO_DEVICE, nat_done, nat_manip, nat_null, nat_setup, nat_setup_to
 from .natrange cimport NAT_NETMAP, NatRange
-from .refuse cimport refuse
+from .refuse cimport passed, refuse
 from .rewrite cimport NAT_SRC, NatManip, proto_is_icmp
 from .rule cimport (
     HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, NO_CHAIN, TABLE_NAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT, Chain,
@@ -38,14 +38,17 @@ cdef uint8_t bind_connection(Context *ctx, Frame *frame, Packet *packet, uint32_
         settle_zone(ctx, packet, entry)
     if entry.use != CT_UNCONFIRMED or nat_done(entry, manip):
         return PENDING
-    if rules != NULL and rules.entry[packet.family == 6][TABLE_NAT][hook] != NO_CHAIN:
+    if (rules != NULL and rules.entry[packet.family == 6][TABLE_NAT][hook] != NO_CHAIN
+            and not passed(ctx, TABLE_NAT, hook)):
         walk_begin(&walk, rules, &ctx.rules, packet, frame, entry, way_of(hook), ctx.now_ns)
         verdict = walk_table(&walk, TABLE_NAT, hook)
         if verdict == VERDICT_NAT:
             return set_up(ctx, packet, walk.target, manip, hook)
         if verdict != VERDICT_ACCEPT:
-            return refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
-        if accepted_by_rule(rules, &walk, packet.family == 6, hook):
+            verdict = refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
+            if verdict:
+                return verdict
+        elif accepted_by_rule(rules, &walk, packet.family == 6, hook):
             nat_null(entry, manip)      # exempt, from the network's own masquerading too
             return PENDING
     if hook == HOOK_POSTROUTING and masquerades(ctx, packet):

@@ -88,6 +88,13 @@ cdef uint32_t holder(Conntrack *ct, const Tuple *tuple, uint64_t hash, uint32_t 
         return NO_ENTRY
     return index
 
+cdef uint32_t in_zone(Conntrack *ct, uint32_t index, uint32_t other, uint64_t direction) noexcept nogil:
+    """The other connection, if it is in the same zone in the direction in which it has a tuple of ours: where a rule gave
+    each direction a zone of its own, it may be no rival."""
+    if other != NO_ENTRY and ct.entry[other].tuple[direction].zone != ct.entry[index].tuple[direction].zone:
+        return NO_ENTRY
+    return other
+
 cdef void lock_stripes(Conntrack *ct, uint64_t a, uint64_t b) noexcept nogil:
     a &= CT_STRIPES - 1
     b &= CT_STRIPES - 1
@@ -183,8 +190,10 @@ cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogi
     reply = ct_hash(ct, &ct.entry[index].tuple[CT_REPLY_DIR])
     lock_stripes(ct, packet.hash, reply)
     other = holder(ct, &ct.entry[index].tuple[CT_ORIGINAL], packet.hash, now_s, &serial, &direction)
+    other = in_zone(ct, index, other, direction)
     if other == NO_ENTRY:
         other = holder(ct, &ct.entry[index].tuple[CT_REPLY_DIR], reply, now_s, &serial, &direction)
+        other = in_zone(ct, index, other, direction)
         bound = other != NO_ENTRY
     if other == NO_ENTRY:
         placed = place_both(ct, index, packet.hash, reply)
@@ -217,7 +226,7 @@ cdef void ct_abandon(Conntrack *ct, Packet *packet) noexcept nogil:
 # Answers
 
 cdef void ct_attach(Conntrack *ct, const Packet *packet) noexcept nogil:
-    """An answer to the packet will need its connection, be it new and never confirmed: until ct_detach it stays."""
+    """An answer to the packet, or a copy of it, will need its connection, be it new and never confirmed: until ct_detach it stays."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
     spin_lock(ct_lock(ct, packet.ct))
     if entry.use == CT_UNCONFIRMED:

@@ -24,11 +24,12 @@ from .entries cimport ct_delete
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
 from .path cimport Path, path_find, path_follow, path_peek, path_store
-from .refuse cimport refuse
+from .refuse cimport passed, refuse
 from .rule cimport *
 from .track cimport ct_burst, ct_track
 from .walk cimport (
-    VERDICT_ACCEPT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_table, walk_track, walk_way,
+    VERDICT_ACCEPT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_resume, walk_table, walk_track,
+    walk_way,
 )
 
 # PREROUTING
@@ -67,10 +68,6 @@ cdef inline void prerouting(Context *ctx, Burst *burst) noexcept nogil:
 cdef inline bint has_table(const Ruleset *rules, const Packet *packet, uint32_t table, uint32_t hook) noexcept nogil:
     return rules != NULL and rules.entry[packet.family == 6][table][hook] != NO_CHAIN
 
-cdef inline bint passed(const Context *ctx, uint32_t table, uint32_t hook) noexcept nogil:
-    """Whether the packet has been through this table before it was queued."""
-    return hook * TABLES + table < ctx.resume
-
 cdef inline CtEntry *entry_of(Context *ctx, const Packet *packet) noexcept nogil:
     return &ctx.ct.entry[packet.ct] if packet.ct != NO_ENTRY else NULL
 
@@ -83,7 +80,7 @@ cdef inline uint8_t hook_prerouting(Context *ctx, Frame *frame, Packet *packet) 
         verdict = hook_raw(ctx, rules, frame, packet, &walk, HOOK_PREROUTING, &walked)
         if verdict:
             return verdict
-    verdict = <uint8_t>ct_track(ctx.ct, packet, ctx.now_ns, ctx.now_s)
+    verdict = track(ctx, packet)
     if verdict:
         return verdict
     if walked:
@@ -91,9 +88,13 @@ cdef inline uint8_t hook_prerouting(Context *ctx, Frame *frame, Packet *packet) 
         verdict = half_walked(ctx, frame, packet, &walk, HOOK_PREROUTING)
     elif has_table(rules, packet, TABLE_MANGLE, HOOK_PREROUTING):
         verdict = half(ctx, rules, frame, packet, WAY_PREROUTING, HOOK_PREROUTING)
-    if verdict or packet.ct == NO_ENTRY:
+    if verdict or packet.ct == NO_ENTRY or translated(ctx, HOOK_PREROUTING):
         return verdict
     return translate(ctx, frame, packet, HOOK_PREROUTING)
+
+cdef inline uint8_t track(Context *ctx, Packet *packet) noexcept nogil:
+    """A packet that comes back behind conntrack has been counted, and judged by its place in a window, once already."""
+    return <uint8_t>ct_track(ctx.ct, packet, ctx.now_ns, ctx.now_s) if packet.ct_info == CT_NONE else <uint8_t>PENDING
 
 cdef inline uint8_t hook_raw(Context *ctx, const Ruleset *rules, Frame *frame, Packet *packet, Walk *walk, uint32_t hook,
                              bint *walked) noexcept nogil:
@@ -103,11 +104,17 @@ cdef inline uint8_t hook_raw(Context *ctx, const Ruleset *rules, Frame *frame, P
     walk_begin(walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet), WAY_PREROUTING if hook == HOOK_PREROUTING else WAY_OUTPUT, ctx.now_ns)
     verdict = walk_table(walk, TABLE_RAW, hook)
     if verdict != VERDICT_ACCEPT:
-        return refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
+        verdict = refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
+        if verdict:
+            return verdict
     if packet.tuple.zone != packet.zone and packet.ct == NO_ENTRY:
         packet.tuple.zone = packet.zone
         packet.hash = ct_hash(ctx.ct, &packet.tuple)
     return PENDING
+
+cdef inline bint translated(const Context *ctx, uint32_t hook) noexcept nogil:
+    """Whether the packet came through NAT at this hook, which puts destinations right, before it was queued."""
+    return ctx.resume > place(TABLE_NAT, hook) + 1
 
 cdef inline uint8_t translate(Context *ctx, Frame *frame, Packet *packet, uint32_t hook) noexcept nogil:
     """NAT at one of its hooks: bind a new connection, then write what the packet's connection asks for."""
@@ -141,29 +148,16 @@ cdef inline uint8_t half(Context *ctx, const Ruleset *rules, Frame *frame, Packe
 
 cdef inline uint8_t half_walked(Context *ctx, Frame *frame, Packet *packet, Walk *walk, uint32_t hook) noexcept nogil:
     """Go on with a walk that has been begun, and remember what it comes to."""
-    cdef uint8_t verdict = walk_way(walk) if not ctx.resume else walk_rest(ctx, walk)
+    cdef uint8_t verdict = walk_way(walk) if not ctx.resume else walk_resume(walk, ctx.resume)
+    cdef uint8_t fate
     if not ctx.resume:
         path_store(walk)
-    if verdict == VERDICT_ACCEPT:
-        return PENDING
-    return refuse(ctx, frame, packet, verdict, walk.table, walk.hook, walk.arg, walk.target)
-
-cdef inline uint8_t walk_rest(Context *ctx, Walk *walk) noexcept nogil:
-    """The tables that a packet has yet to pass after a user's process has let it go on."""
-    cdef uint32_t hook = (HOOK_PREROUTING if walk.way == WAY_PREROUTING else HOOK_FORWARD if walk.way == WAY_FORWARD
-                          else HOOK_INPUT if walk.way == WAY_INPUT else HOOK_OUTPUT)
-    cdef uint8_t verdict = VERDICT_ACCEPT
-    if not passed(ctx, TABLE_MANGLE, hook):
-        verdict = walk_table(walk, TABLE_MANGLE, hook)
-    if hook == HOOK_PREROUTING:
-        return verdict
-    if verdict == VERDICT_ACCEPT and not passed(ctx, TABLE_FILTER, hook):
-        verdict = walk_table(walk, TABLE_FILTER, hook)
-    if verdict == VERDICT_ACCEPT and not passed(ctx, TABLE_SECURITY, hook):
-        verdict = walk_table(walk, TABLE_SECURITY, hook)
-    if verdict == VERDICT_ACCEPT and hook != HOOK_INPUT and not passed(ctx, TABLE_MANGLE, HOOK_POSTROUTING):
-        verdict = walk_table(walk, TABLE_MANGLE, HOOK_POSTROUTING)
-    return verdict
+    while verdict != VERDICT_ACCEPT:
+        fate = refuse(ctx, frame, packet, verdict, walk.table, walk.hook, walk.arg, walk.target)
+        if fate:
+            return fate
+        verdict = walk_resume(walk, place(walk.table, walk.hook) + 1)   # nobody listens, and the rule does not mind
+    return PENDING
 
 cdef inline uint8_t hook_forward(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
     """FORWARD, and POSTROUTING's mangle: packet.out_port and out_dev are known as far as they are."""
@@ -202,18 +196,20 @@ cdef inline uint8_t hook_output(Context *ctx, Frame *frame, Packet *packet) noex
     cdef uint8_t verdict
     cdef bint walked
     packet.hash = ct_hash(ctx.ct, &packet.tuple)
-    if has_table(rules, packet, TABLE_RAW, HOOK_OUTPUT):
+    if has_table(rules, packet, TABLE_RAW, HOOK_OUTPUT) and not passed(ctx, TABLE_RAW, HOOK_OUTPUT):
         verdict = hook_raw(ctx, rules, frame, packet, &walk, HOOK_OUTPUT, &walked)
         if verdict:
             return verdict
-    verdict = <uint8_t>ct_track(ctx.ct, packet, ctx.now_ns, ctx.now_s)
+    verdict = track(ctx, packet)
     if verdict:
         return verdict
     if has_table(rules, packet, TABLE_MANGLE, HOOK_OUTPUT):
         verdict = one_table(ctx, rules, frame, packet, TABLE_MANGLE, HOOK_OUTPUT)
         if verdict:
             return verdict
-    return translate(ctx, frame, packet, HOOK_OUTPUT) if packet.ct != NO_ENTRY else PENDING
+    if packet.ct == NO_ENTRY or translated(ctx, HOOK_OUTPUT):
+        return PENDING
+    return translate(ctx, frame, packet, HOOK_OUTPUT)
 
 cdef inline uint8_t hook_output_filter(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
     cdef const Ruleset *rules = ctx.snapshot.rules
@@ -223,13 +219,20 @@ cdef inline uint8_t hook_output_filter(Context *ctx, Frame *frame, Packet *packe
     verdict = one_table(ctx, rules, frame, packet, TABLE_FILTER, HOOK_OUTPUT)
     if not verdict:
         verdict = one_table(ctx, rules, frame, packet, TABLE_SECURITY, HOOK_OUTPUT)
-    return verdict if verdict else one_table(ctx, rules, frame, packet, TABLE_MANGLE, HOOK_POSTROUTING)
+    return verdict
+
+cdef inline uint8_t hook_output_mangle(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    """POSTROUTING's mangle, for what has passed OUTPUT."""
+    cdef const Ruleset *rules = ctx.snapshot.rules
+    return one_table(ctx, rules, frame, packet, TABLE_MANGLE, HOOK_POSTROUTING) if rules != NULL else PENDING
 
 cdef inline uint8_t one_table(Context *ctx, const Ruleset *rules, Frame *frame, Packet *packet, uint32_t table,
                               uint32_t hook) noexcept nogil:
     """One table, without the cache: packets of the switch's own are few."""
     cdef Walk walk
     cdef uint8_t verdict
+    if passed(ctx, table, hook):
+        return PENDING
     walk_begin(&walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet), WAY_OUTPUT, ctx.now_ns)
     verdict = walk_table(&walk, table, hook)
     return PENDING if verdict == VERDICT_ACCEPT else refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
@@ -241,5 +244,5 @@ cdef inline void forget(Context *ctx, Burst *burst) noexcept nogil:
     for i in range(burst.n):
         if burst.frames[i].verdict and burst.frames[i].flags & FRAME_IP and burst.packets[i].ct != NO_ENTRY:
             ct_abandon(ctx.ct, &burst.packets[i])
-    if burst.entry == ENTRY_OUTPUT and ctx.came_back.ct != NO_ENTRY:
+    if burst.entry == ENTRY_OUTPUT and ctx.came_back.ct != NO_ENTRY and ctx.came_back.ct_info & CT_RELATED:
         ct_detach(ctx.ct, ctx.came_back.ct, ctx.came_back.serial)

@@ -10,7 +10,7 @@ Thread safety: pure functions of a Walk, apart from `limit`, whose meters are sw
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.ip cimport PROTO_TCP
-from ..core.native cimport atomic_cas64, relaxed_load64
+from ..core.native cimport atomic_cas64, load16be, relaxed_load64
 from ..core.packet cimport PACKET_FRAGMENT, PACKET_LOCAL, Packet
 from .match_ct cimport match_connection
 from .match_place cimport match_addrtype, match_physdev
@@ -102,16 +102,25 @@ cdef inline bint layer4_whole(Walk *walk) noexcept nogil:
         walk.hotdrop = True
     return walk.layer4 == LAYER4_WHOLE
 
+cdef inline bint ports_whole(Walk *walk) noexcept nogil:
+    """The same where the ports alone are asked for: they come first."""
+    if walk.layer4 == LAYER4_SHORT and (walk.packet.l4 == NULL or walk.packet.l4_length < 4):
+        walk.hotdrop = True
+        return False
+    return walk.layer4 != LAYER4_FRAGMENT
+
 cdef inline uint32_t match_layer4(Walk *walk, const Match *m) noexcept nogil:
     cdef const Packet *packet = walk.packet
+    if m.op == MATCH_MULTIPORT:
+        if not ports_whole(walk):
+            return NEVER
+        return match_multiport(m, load16be(packet.l4), load16be(packet.l4 + 2))
     if not layer4_whole(walk):
         return NEVER
     if m.op == MATCH_SPORT:
         return within(bswap16(packet.sport), m.value, m.mask)
     if m.op == MATCH_DPORT:
         return within(bswap16(packet.dport), m.value, m.mask)
-    if m.op == MATCH_MULTIPORT:
-        return match_multiport(m, bswap16(packet.sport), bswap16(packet.dport))
     if m.op == MATCH_TCP_FLAGS:
         walk.mask[KEY_PACKET] |= <uint64_t>m.mask << KEY_TCP_FLAGS_SHIFT
         return packet.tcp_flags & m.mask == m.value

@@ -45,6 +45,8 @@ cdef inline uint32_t match_connection(Walk *walk, const Match *m) noexcept nogil
 
 cdef inline uint32_t match_ctstate(Walk *walk, const Match *m) noexcept nogil:
     cdef uint32_t state = ctstate(walk.packet.ct_info, walk.entry != NULL)
+    if walk.zones and walk.entry == NULL and not walk.packet.ct_info:
+        state = CTSTATE_NEW             # in table raw, once a rule has chosen a zone: the kernel sees its template
     if m.value & (CTSTATE_SNAT | CTSTATE_DNAT) and walk.entry != NULL:
         walk.mask[KEY_STATUS] |= IPS_SRC_NAT | IPS_DST_NAT
         if walk.key[KEY_STATUS] & IPS_SRC_NAT:

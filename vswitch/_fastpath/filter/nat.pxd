@@ -90,10 +90,10 @@ cdef inline uint8_t nat_rewrite(const CtEntry *entry, Packet *packet, Frame *fra
     cdef NatManip manip = nat_manip(hook)
     cdef int direction = CT_REPLY_DIR if packet.ct_info & CT_REPLY else CT_ORIGINAL
     cdef NatEnd end
+    if packet.ct_info & CT_RELATED and proto_is_icmp(packet.tuple.proto):
+        return quote_rewrite(entry, packet, frame, manip, direction) if entry.status & (IPS_SRC_NAT | IPS_DST_NAT) else 0
     if not entry.status & nat_bit(manip, direction):
         return 0
-    if packet.ct_info & CT_RELATED and proto_is_icmp(packet.tuple.proto):
-        return quote_rewrite(entry, packet, frame, manip, direction)
     end = nat_inverse(&entry.tuple[1 - direction], manip)
     # An answer has its entry from the packet that it answers; the packet of a new one may change the tuple meanwhile.
     if not packet.ct_info & CT_RELATED and not still_same(entry, &packet.tuple, direction):

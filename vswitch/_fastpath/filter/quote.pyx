@@ -8,7 +8,7 @@ hidden.
 A quote is often cut off after 8 bytes of layer 4: the ports are there, TCP's checksum is not; what is there is put
 right. Lengths are checked here, for a quote is not what `dissect` looked at. The quote must hold what the
 connection's packets held at that place, else it belongs to another connection (the entry was reused meanwhile).
-Redirects never make sense on the other side of a translation and are refused.
+Redirects never make sense on the other side of a translation and are refused, at the first hook, whichever end is due.
 
 Out of line, for it is rare. Thread safety: as in rewrite.pxd.
 """
@@ -17,13 +17,13 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from ..core.frame cimport Frame
 from ..core.ip cimport (
     IPV4_HLEN, IPV6_HLEN, PROTO_AH, PROTO_DSTOPTS, PROTO_FRAGMENT, PROTO_HOPOPTS, PROTO_ICMP, PROTO_ROUTING, PROTO_TCP,
-    PROTO_UDP, PROTO_UDPLITE, Ip, ip4_at, ip6_at, ip_equal, ip_store,
+    PROTO_SCTP, PROTO_UDP, PROTO_UDPLITE, Ip, ip4_at, ip6_at, ip_equal, ip_store,
 )
 from ..core.native cimport load16, load16be, store16
 from ..core.packet cimport PACKET_LOCAL, Packet, Tuple
 from ..core.verdict cimport NAT_MALFORMED
 from ..io.checksum cimport adjust, delta16, nonzero
-from .conntrack cimport CtEntry
+from .conntrack cimport IPS_DST_NAT, IPS_SRC_NAT, CtEntry
 from .rewrite cimport (
     ICMP_CHECKSUM_AT, ICMP_ID_AT, IPV4_CHECKSUM, NAT_DST, NAT_SRC, TCP_CHECKSUM_AT, UDP_CHECKSUM_AT, NatEnd, NatManip,
     icmp_has_id, ip_delta, nat_inverse, proto_is_icmp, rewrite_address, still_same, update_icmp,
@@ -46,16 +46,18 @@ cdef struct Quote:
     NatManip manip                      # which of its ends is translated
 
 cdef uint8_t quote_rewrite(const CtEntry *entry, Packet *packet, Frame *frame, int manip, int direction) noexcept nogil:
-    """0, or NAT_MALFORMED with nothing changed. manip: of the outer packet; the status bit asks for it."""
+    """0, or NAT_MALFORMED with nothing changed, for an entry that is translated at all. manip: of the outer packet."""
     cdef NatManip outer = <NatManip>manip
     cdef Tuple here = entry.tuple[direction]
     cdef NatEnd end = nat_inverse(&entry.tuple[1 - direction], outer)
     cdef Quote quote
     cdef uint32_t addresses
+    if packet.l4[0] == (ICMP4_REDIRECT if packet.family == 4 else ICMP6_REDIRECT):
+        return NAT_MALFORMED
+    if not entry.status & (IPS_SRC_NAT if manip == direction else IPS_DST_NAT):
+        return 0
     quote.manip = NAT_DST if outer == NAT_SRC else NAT_SRC
     if not still_same(entry, &here, direction) or not quote_parse(&quote, packet) or not belongs(packet, &quote, &here):
-        return NAT_MALFORMED
-    if packet.l4[0] == (ICMP4_REDIRECT if packet.family == 4 else ICMP6_REDIRECT):
         return NAT_MALFORMED
     addresses = ip_delta(&packet.src if outer == NAT_SRC else &packet.dst, &end.ip, packet.family == 4)
     update_icmp(packet, frame, quote_translate(&quote, &end), addresses)
@@ -77,7 +79,7 @@ cdef inline bint quote_parse(Quote *quote, const Packet *packet) noexcept nogil:
 
 cdef inline bint quote_parse4(Quote *quote, uint32_t room) noexcept nogil:
     cdef uint32_t header = (quote.ip[0] & 15) * 4
-    if header < IPV4_HLEN or room < header + QUOTED_L4:
+    if header < IPV4_HLEN or room < header + quoted_least(quote.ip[9]):
         return False
     quote.l4 = quote.ip + header
     quote.l4_length = room - header
@@ -87,10 +89,12 @@ cdef inline bint quote_parse4(Quote *quote, uint32_t room) noexcept nogil:
 cdef inline bint quote_parse6(Quote *quote, uint32_t room) noexcept nogil:
     """Every step moves on by 8 bytes or more, and never so far that the next header's 8 are not there."""
     cdef uint32_t at = IPV6_HLEN, size
-    if room < IPV6_HLEN + QUOTED_L4:
+    if room < IPV6_HLEN:
         return False
     quote.proto = quote.ip[6]
     while is_extension(quote.proto):
+        if room < at + 8:
+            return False
         size = (<uint32_t>quote.ip[at + 1] + 1) * 8
         if quote.proto == PROTO_FRAGMENT:
             size = 8
@@ -100,11 +104,17 @@ cdef inline bint quote_parse6(Quote *quote, uint32_t room) noexcept nogil:
             size = (<uint32_t>quote.ip[at + 1] + 2) * 4
         quote.proto = quote.ip[at]
         at += size
-        if room < at + QUOTED_L4:
-            return False
+    if room < at + quoted_least(quote.proto):
+        return False
     quote.l4 = quote.ip + at
     quote.l4_length = room - at
     return True
+
+cdef inline uint32_t quoted_least(uint8_t proto) noexcept nogil:
+    """How much of layer 4 there must be: where it has ports, as much as every quote has."""
+    if proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_UDPLITE or proto == PROTO_SCTP or proto_is_icmp(proto):
+        return QUOTED_L4
+    return 0
 
 cdef inline bint is_extension(uint8_t proto) noexcept nogil:
     return proto == PROTO_HOPOPTS or proto == PROTO_ROUTING or proto == PROTO_FRAGMENT or (
@@ -149,7 +159,8 @@ cdef inline bint quote_belongs(const Quote *quote, const Tuple *here) noexcept n
     cdef NatEnd end = nat_inverse(here, quote.manip)
     cdef Ip now = quoted_ip(quote)
     cdef const uint8_t *port = quote_port(quote)
-    return quote.proto == here.proto and ip_equal(&now, &end.ip) and (port == NULL or load16(port) == end.port)
+    return quote.proto == here.proto and ip_equal(&now, &end.ip) and (
+        port == NULL or proto_is_icmp(quote.proto) or load16(port) == end.port)     # one identifier is both ends'
 
 cdef inline uint32_t quote_translate(Quote *quote, const NatEnd *to) noexcept nogil:
     """Write the quote's new end and put its checksums right; the difference that all of it makes to the outer checksum.

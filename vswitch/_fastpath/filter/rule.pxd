@@ -27,6 +27,9 @@ cdef enum:
     TABLE_SECURITY
     TABLES
 
+    PLACES = 8                          # room for a hook's tables
+    PLACE_NAT_LAST = 5                  # nat comes after the others where it rewrites sources
+
     NO_CHAIN = 0x7fffffff
     NO_SET = 0xffff                     # Rule.in_set: any interface
     JUMPS = 64                          # how deep chains may call each other
@@ -248,6 +251,12 @@ cdef struct Ruleset:
 cdef enum:
     SET_PORT_WORDS = 64                 # of an interface set: MAX_PORTS bits, the devices' after them
 
+
+cdef inline uint8_t place(uint32_t table, uint32_t hook) noexcept nogil:
+    """Where on a packet's way a table is: what comes later has the greater number. Below 64."""
+    if table == TABLE_NAT and (hook == HOOK_INPUT or hook == HOOK_POSTROUTING):
+        table = PLACE_NAT_LAST
+    return <uint8_t>(hook * PLACES + table)
 
 cdef inline const uint64_t *rule_set(const Ruleset *rules, uint32_t number) noexcept nogil:
     return rules.sets + <uint64_t>number * rules.set_words

@@ -9,7 +9,7 @@ path.
     walk_track(&walk, entry)            as soon as conntrack knows the packet's connection
     walk_table(&walk, TABLE_*, HOOK_*)  -> VERDICT_*; anything but VERDICT_ACCEPT ends the way
     walk_way(&walk)                     the same for all tables behind conntrack on the walk's way, nat apart
-    walk_resume(&walk, table, hook)     ... for those behind one where QUEUE had stopped the packet
+    walk_resume(&walk, begin)           ... for those from a place on (rule.pxd): QUEUE had stopped the packet
 
 These lie in walk.pyx, once, out of the workers' line: they are as large as they are rare.
 
@@ -96,7 +96,7 @@ cdef struct Walk:
 
 cdef uint8_t walk_table(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil
 cdef uint8_t walk_way(Walk *walk) noexcept nogil
-cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil
+cdef uint8_t walk_resume(Walk *walk, uint8_t begin) noexcept nogil
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil
 

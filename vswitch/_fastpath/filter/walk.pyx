@@ -32,8 +32,17 @@ cdef inline bint addresses_miss(const Packet *packet, const Rule *rule) noexcept
     return ((<uint32_t>(src != 0) ^ (rule.flags & RULE_NOT_SRC))
             | (<uint32_t>(dst != 0) ^ (rule.flags & RULE_NOT_DST) >> 1))
 
+cdef bint asks_fragment(const Walk *walk, const Rule *rule) noexcept nogil:
+    cdef uint32_t i
+    for i in range(rule.first_match, rule.first_match + rule.n_matches):
+        if walk.rules.matches[i].op == MATCH_FRAGMENT and not walk.rules.matches[i].invert & MATCH_INVERT:
+            return True
+    return False
+
 cdef inline bint ports_hold(Walk *walk, const Rule *rule) noexcept nogil:
     cdef uint16_t sport = bswap16(walk.packet.sport), dport = bswap16(walk.packet.dport)
+    if walk.layer4 == LAYER4_SHORT and asks_fragment(walk, rule):
+        return False                    # `-f` is asked before the ports, and this packet is whole
     if not layer4_whole(walk):
         return False
     if (rule.sport_min <= sport and sport <= rule.sport_max) == (rule.flags & RULE_NOT_SPORT != 0):
@@ -90,6 +99,8 @@ cdef void edit(Walk *walk, uint32_t index) noexcept nogil:
     target_edit(target, walk.rules, walk.packet, walk.frame, &walk.connmark if walk.entry != NULL else NULL)
     if target.op == TARGET_CONNMARK and target.mode != CONNMARK_RESTORE:
         walk.entry.mark = walk.connmark
+    if target.op == TARGET_TCPMSS:
+        walk.uncacheable = True         # it may make the packet longer, between two rules that count
     if walk.n_edits == PATH_EDITS:
         walk.uncacheable = True
         return
@@ -220,13 +231,15 @@ cdef uint8_t walk_from(Walk *walk, uint32_t n) noexcept nogil:
 cdef uint8_t walk_way(Walk *walk) noexcept nogil:
     return walk_from(walk, 0)
 
-cdef uint8_t walk_resume(Walk *walk, uint32_t table, uint32_t hook) noexcept nogil:
+cdef uint8_t walk_resume(Walk *walk, uint8_t begin) noexcept nogil:
     """A packet that comes back from a queue goes on behind the table that sent it there. Half a walk is no path."""
     cdef uint32_t n = 0
+    cdef int32_t stop = way_stop(walk.way, 0)
     walk.uncacheable = True
-    while way_stop(walk.way, n) >= 0 and way_stop(walk.way, n) != <int32_t>(table | hook << 4):
+    while stop >= 0 and place(stop & 15, stop >> 4) < begin:
         n += 1
-    return walk_from(walk, n + 1)
+        stop = way_stop(walk.way, n)
+    return walk_from(walk, n)
 
 cdef void replay(const Ruleset *rules, const uint32_t *edits, uint32_t n, Packet *packet, Frame *frame,
                  CtEntry *entry) noexcept nogil:

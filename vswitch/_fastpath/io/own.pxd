@@ -9,9 +9,11 @@ from libc.string cimport memcpy
 
 from ..core.context cimport Context, Extra
 from ..core.counters cimport SELF_PORT
-from ..core.extra cimport extra_add, extra_room
+from ..core.extra cimport extra_add, extra_again, extra_room
 from ..core.frame cimport ENTRY_LINK, ENTRY_OUTPUT, ENTRY_RETURN, FRAME_MAX, VNET_LEN
 from ..core.native cimport count, write
+from ..core.packet cimport PACKET_LOCAL
+from ..core.verdict cimport PENDING
 from .memory cimport next_record
 from .ring cimport MemoryPort, ring_commit, ring_reserve
 
@@ -27,12 +29,12 @@ cdef enum OwnKind:
     OWN_DISCARD                         # ... or ends
 
 cdef struct OwnHeader:
-    # 28 bytes, little-endian; vswitch/own.py has the same.
+    # 40 bytes, little-endian; vswitch/own.py has the same.
     uint8_t kind
-    uint8_t resume                      # hook * TABLES + table + 1
+    uint8_t resume                      # where it was queued: `place` + 1 (filter/rule.pxd)
     uint16_t device                     # where it belongs, and its VLAN there
     uint16_t vid
-    uint16_t port                       # where it came in
+    uint16_t port                       # where it came in; of a DISCARD NO_PORT: that one is no more
     uint16_t queue
     uint16_t largest                    # Packet.largest
     uint32_t mark
@@ -40,6 +42,13 @@ cdef struct OwnHeader:
     uint32_t serial
     uint8_t ct_info
     uint8_t flags                       # Packet.flags
+    uint16_t out                        # the port that it leaves by, as far as that is known; else NO_PORT
+    uint16_t tci                        # see Extra
+    uint16_t zone
+    uint8_t bypass                      # QUEUE: it passes should nobody listen any more
+    uint8_t reason                      # DISCARD: the name of its end
+    uint16_t out_dev
+    uint16_t zone_reply
     uint16_t pad
 
 cdef inline bint punt(Context *ctx, const uint8_t *data, uint32_t length, const OwnHeader *header) noexcept nogil:
@@ -87,16 +96,30 @@ cdef inline void add_own(Context *ctx, const OwnHeader *header, uint32_t length)
     cdef uint8_t entry = ENTRY_OUTPUT if header.kind == OWN_PACKET else ENTRY_LINK
     cdef Extra *extra
     if header.kind == OWN_RESUME or header.kind == OWN_DISCARD:
-        count(&ctx.counters[header.port].queued, <uint64_t>-1)
-        extra = extra_add(ctx, length, header.port, ENTRY_RETURN, header.device)
-        extra.discard = header.kind == OWN_DISCARD
-        extra.ct = header.ct
-        extra.serial = header.serial
-        extra.ct_info = header.ct_info
-        extra.flags = header.flags
+        extra = add_returned(ctx, header, length)
     else:
         extra = extra_add(ctx, length, SELF_PORT, entry, header.device)
     extra.mark = header.mark
     extra.vid = header.vid
     extra.largest = header.largest
     extra.resume = header.resume
+
+cdef inline Extra *add_returned(Context *ctx, const OwnHeader *header, uint32_t length) noexcept nogil:
+    """A packet that a user's process has judged: no longer queued, in the books of the port that it came from."""
+    cdef uint8_t entry = ENTRY_OUTPUT if header.flags & PACKET_LOCAL else ENTRY_RETURN
+    cdef Extra *extra
+    if header.port > SELF_PORT:
+        extra = extra_add(ctx, length, SELF_PORT, entry, header.device)
+    else:
+        count(&ctx.counters[header.port].queued, <uint64_t>-1)
+        extra = extra_again(ctx, length, header.port, entry, header.device)
+    extra.reason = header.reason if header.kind == OWN_DISCARD else <uint8_t>PENDING
+    extra.ct = header.ct
+    extra.serial = header.serial
+    extra.ct_info = header.ct_info
+    extra.flags = header.flags
+    extra.out = header.out
+    extra.tci = header.tci
+    extra.zone = header.zone
+    extra.zone_reply = header.zone_reply
+    return extra

@@ -131,7 +131,8 @@ cdef inline void flood_packet(Context *ctx, const Port *port, Frame *frame, Pack
     memcpy(saved, frame.data - VNET_LEN, length)
     verdict = pass_bridged(ctx, port, frame, packet)
     if verdict:
-        charge(ctx, verdict)
+        if verdict != DONE:             # else it is queued, and in the books as such
+            charge(ctx, verdict)
     elif exceeds_mtu(port, frame):
         charge(ctx, EXCEEDS_MTU)
     else:

@@ -6,10 +6,12 @@ address that has just moved follows it within the same burst.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
-from ..core.context cimport Context
+from ..core.context cimport Context, drop
 from ..core.frame cimport FRAME_FLOOD, FRAME_ROUTED, FRAME_TO_US, Burst, Frame
 from ..core.native cimport prefetch
+from ..core.packet cimport NO_PORT
 from ..core.snapshot cimport Port
+from ..core.verdict cimport NO_DESTINATION
 from ..core.wire cimport mac_is_group
 from .fdb cimport FDB_PORT_MASK, Fdb, fdb_find, fdb_first, fdb_hash, fdb_key, fdb_learn
 
@@ -18,6 +20,9 @@ cdef inline void lookup(Context *ctx, Burst *burst) noexcept nogil:
     cdef Frame *frame
     cdef const Port *port = burst.port
     if port.bridge == NULL:
+        return
+    if ctx.resume and ctx.came_back.out != NO_PORT and not burst.frames[0].flags & FRAME_TO_US:
+        go_on(ctx, port, &burst.frames[0])
         return
     for i in range(burst.n):
         frame = &burst.frames[i]
@@ -29,6 +34,14 @@ cdef inline void lookup(Context *ctx, Burst *burst) noexcept nogil:
             fdb_learn(port.bridge.fdb, frame.src_key, frame.src_hash, port.id, port.mac_limit, ctx.now_s)
             if not frame.flags & FRAME_TO_US:
                 decide(ctx, port, frame)
+
+cdef inline void go_on(Context *ctx, const Port *port, Frame *frame) noexcept nogil:
+    """A user's process has let it pass: it was learned, and on its way to one port, when it was queued."""
+    if frame.verdict:
+        return
+    frame.out = ctx.came_back.out
+    if frame.out >= ctx.snapshot.n_ports or ctx.snapshot.ports[frame.out].bridge != port.bridge:
+        drop(ctx, frame, NO_DESTINATION)    # the port has gone meanwhile
 
 cdef inline void hash_and_prefetch(const Fdb *fdb, Frame *frame) noexcept nogil:
     frame.src_key = fdb_key(frame.src, frame.vid)

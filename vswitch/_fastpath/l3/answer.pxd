@@ -14,8 +14,8 @@ from ..core.packet cimport Packet
 # An ICMP error about the packet, if one may be sent. `info`: the second word of its header, the MTU for example.
 cdef void complain(Context *ctx, const Frame *frame, const Packet *packet, uint8_t kind, uint8_t code,
                    uint32_t info) noexcept nogil
-# A reset for a TCP segment, if it may have one.
-cdef void reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil
+# A reset for a TCP segment, if it may have one; whether it has.
+cdef bint reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil
 # ICMP errors that say the same in both families; `mtu` for the last.
 cdef void complain_expired(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil
 cdef void complain_no_route(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil

@@ -7,7 +7,7 @@ from ..core.counters cimport SELF_PORT
 from ..core.extra cimport extra_add, extra_refused, extra_room
 from ..core.frame cimport ENTRY_LINK, ENTRY_OUTPUT, FRAME_MAX, VNET_LEN, Frame
 from ..core.ip cimport *
-from ..core.native cimport count, store16be
+from ..core.native cimport count, load16, store16be
 from ..core.packet cimport *
 from ..core.snapshot cimport DEVICE_DHCP, DEVICE_DNS, DEVICE_NAME, DEVICE_RA, OFFLOAD_CSUM, Device
 from ..core.verdict cimport *
@@ -52,6 +52,8 @@ cdef void finish(Context *ctx, const Frame *frame, const Packet *packet, const D
     cdef Extra *extra = extra_add(ctx, ETH_HLEN + length, SELF_PORT, ENTRY_LINK if device.kind == DEVICE_NAME else ENTRY_OUTPUT,
                                   device.id)
     extra.vid = frame.vid
+    if packet.ct_info & CT_UNTRACKED:
+        extra.ct_info = CT_RELATED      # as in the kernel: no rule may choose how it is tracked
     if packet.ct == NO_ENTRY or device.kind == DEVICE_NAME:
         return
     ct_attach(ctx.ct, packet)
@@ -96,14 +98,15 @@ cdef bint speaker(Context *ctx, const Packet *packet, const Device *device, Ip *
         return source_for(&ctx.snapshot.devices[way.device], &packet.src, source)
     return source_for(device, &packet.src, source)
 
-cdef void reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil:
+cdef bint reset(Context *ctx, const Frame *frame, const Packet *packet) noexcept nogil:
     cdef const Device *device = in_device(ctx, packet)
     cdef uint8_t *data
     if device == NULL or mac_is_group(frame.dst) or not tcp_resettable(packet, frame.needs & OFFLOAD_CSUM):
-        return
+        return False
     data = begin(ctx, frame, device, packet.family)
     if data != NULL:
         finish(ctx, frame, packet, device, tcp_reset(data + ETH_HLEN, packet, 0))
+    return data != NULL
 
 cdef void close_port(Context *ctx, const Frame *frame, const Packet *packet, const Device *device) noexcept nogil:
     """The reset of a host where nobody listens: it keeps the segment's TOS, and finds its connection by itself."""
@@ -315,12 +318,13 @@ cdef uint8_t serve_icmp6(Context *ctx, Frame *frame, Packet *packet, const Devic
     return answer_echo(ctx, frame, packet, device) if echo_is_request(packet) else consumed(ctx)
 
 cdef uint8_t serve_udp(Context *ctx, Frame *frame, Packet *packet, const Device *device) noexcept nogil:
-    if packet.flags & PACKET_BAD_CHECKSUM:
+    if packet.flags & PACKET_BAD_CHECKSUM or (packet.family == 6 and load16(packet.l4 + 6) == 0):
         return IP_CHECKSUM
     if packet.dport == SERVICE_DHCP and packet.family == 4 and device.services & DEVICE_DHCP:
         return hand_over(ctx, frame, packet)
     if packet.dport == SERVICE_DNS and device.services & DEVICE_DNS and not mac_is_group(frame.dst):
         return hand_over(ctx, frame, packet)
+    packet.ct_info = CT_NONE
     packet.ct = NO_ENTRY                # what a host says has to find its connection by itself
     if packet.family == 4:
         complain(ctx, frame, packet, ICMP_UNREACHABLE, PORT_UNREACHABLE, 0)

@@ -332,8 +332,8 @@ cdef inline void verify(const Frame *frame, Packet *packet) noexcept nogil:
     if (frame.data - VNET_LEN)[0] & VNET_F_DATA_VALID or not (
             proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_ICMP or proto == PROTO_ICMPV6):
         return
-    if proto == PROTO_UDP and packet.family == 4 and load16(l4 + 6) == 0:
-        return
+    if proto == PROTO_UDP and load16(l4 + 6) == 0:
+        return                          # of IPv6 too: tunnels may do without (RFC 6935)
     total = sum_words(l4, packet.l4_length)
     if proto != PROTO_ICMP:
         total += sum_length(packet.l4_length) + (

@@ -3,14 +3,15 @@ dissect settle for a received frame is settled here. Such a burst is one frame.
 
     ENTRY_OUTPUT    an IP packet to be routed; `in_dev` is the device that it concerns
     ENTRY_LINK      a frame for the link of `in_dev`; without a destination MAC, its neighbour has just answered
-    ENTRY_RETURN    a packet that a user's process has judged: it is dissected again, and has its connection back
+    ENTRY_RETURN    a packet that a user's process has judged: it is dissected again, and has its connection back; one of the
+                    switch's own comes back by ENTRY_OUTPUT. `Context.resume` tells how far it had come
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from ..core.context cimport Context, drop, end
+from ..core.context cimport Context, Extra, drop, end
 from ..core.counters cimport SELF_PORT
 from ..core.frame cimport (
-    ENTRY_LINK, ENTRY_OUTPUT, ENTRY_RETURN, FRAME_CUT, FRAME_IP, FRAME_TO_US, Burst, Frame,
+    ENTRY_HOOKS, ENTRY_LINK, ENTRY_OUTPUT, FRAME_CUT, FRAME_IP, FRAME_TO_US, Burst, Frame,
 )
 from ..core.ip cimport *
 from ..core.native cimport load16be, store16be
@@ -40,6 +41,8 @@ cdef inline void enter(Context *ctx, Burst *burst) noexcept nogil:
         verdict = enter_output(ctx, frame, packet)
     elif burst.entry == ENTRY_LINK:
         verdict = enter_link(ctx, frame, packet)
+    elif burst.entry == ENTRY_HOOKS and burst.port.id == SELF_PORT:
+        verdict = NO_DESTINATION        # so has the port that the fragments came from, and with it the bridge
     else:
         return
     if verdict:
@@ -55,8 +58,10 @@ cdef inline uint8_t enter_output(Context *ctx, Frame *frame, Packet *packet) noe
     verdict = network(packet, frame.data + frame.len, ethertype == ETH_P_IP)
     packet.flags |= PACKET_LOCAL
     frame.flags |= FRAME_IP | FRAME_TO_US
-    if ctx.came_back.ct != NO_ENTRY and not verdict:
+    if ctx.came_back.ct != NO_ENTRY and not verdict and not ctx.resume:
         answer_to(ctx, packet)
+    elif ctx.came_back.ct_info:
+        packet.ct_info = ctx.came_back.ct_info
     return verdict
 
 cdef inline void answer_to(Context *ctx, Packet *packet) noexcept nogil:
@@ -97,22 +102,48 @@ cdef inline bint resolve(Context *ctx, Frame *frame, const Device *out) noexcept
         frame.cut = <uint16_t>out.mtu
     return True
 
+
+# Back from a queue
+
 cdef inline void come_back(Context *ctx, Burst *burst) noexcept nogil:
-    """Give a packet that a user's process has judged its connection again, if that still is the same one."""
-    cdef Frame *frame = &burst.frames[0]
-    cdef Packet *packet = &burst.packets[0]
-    cdef CtEntry *entry
-    if burst.entry != ENTRY_RETURN:
+    """Give a packet that a user's process has judged its connection again, and end it if that was the verdict. The process
+    may have sent another packet in its place, which is trusted no more than a guest's."""
+    if ctx.resume:
+        come_back_frame(ctx, &burst.frames[0], &burst.packets[0])
+
+cdef inline void come_back_frame(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    cdef uint8_t reason = ctx.came_back.reason
+    cdef bint same = rejoin(ctx, frame, packet)
+    if not reason and not same:
+        reason = QUEUE_STALE
+    if not reason and not frame.verdict:
         return
-    if ctx.came_back.ct != NO_ENTRY:
-        entry = &ctx.ct.entry[ctx.came_back.ct]
-        if entry.serial == ctx.came_back.serial and entry.use != CT_FREE:
-            packet.ct = ctx.came_back.ct
-            packet.tuple = entry.tuple[1 if ctx.came_back.ct_info & CT_REPLY else 0]
-            packet.hash = ct_hash(ctx.ct, &packet.tuple)
-    packet.ct_info = ctx.came_back.ct_info
-    packet.flags |= ctx.came_back.flags & PACKET_CHANGED
-    if ctx.came_back.discard or frame.verdict or not frame.flags & FRAME_IP:
-        ct_abandon(ctx.ct, packet)
-        if not frame.verdict:
-            drop(ctx, frame, QUEUE_DROP)
+    ct_abandon(ctx.ct, packet)
+    packet.ct = NO_ENTRY
+    if not frame.verdict:
+        drop(ctx, frame, reason)
+
+cdef inline bint rejoin(Context *ctx, const Frame *frame, Packet *packet) noexcept nogil:
+    """Whether the packet is what it was to conntrack; `ct` is set if there is a connection to answer for."""
+    cdef const Extra *back = &ctx.came_back
+    cdef const CtEntry *entry = &ctx.ct.entry[back.ct]
+    cdef uint8_t proto = packet.tuple.proto
+    cdef bint whole = frame.flags & FRAME_IP and packet.l4 != NULL and not packet.flags & (
+        PACKET_SHORT | PACKET_FRAGMENT | PACKET_MORE)
+    packet.ct = NO_ENTRY
+    packet.ct_info = back.ct_info
+    packet.flags |= back.flags & PACKET_CHANGED
+    packet.zone = back.zone
+    packet.zone_reply = back.zone_reply
+    packet.tuple.zone = back.zone
+    if back.ct == NO_ENTRY:
+        return frame.flags & FRAME_IP
+    if entry.serial != back.serial or entry.use == CT_FREE:
+        return False
+    packet.ct = back.ct
+    if back.ct_info & CT_RELATED and not (proto == PROTO_TCP and packet.flags & PACKET_LOCAL):
+        # An ICMP error, whose tuple is its own; a reset of the switch's own has its connection's.
+        return whole and (proto == PROTO_ICMP or proto == PROTO_ICMPV6)
+    packet.tuple = entry.tuple[1 if back.ct_info & CT_REPLY else 0]
+    packet.hash = ct_hash(ctx.ct, &packet.tuple)
+    return whole and proto == packet.tuple.proto and ip_is_v4(&packet.src) == ip_is_v4(&packet.tuple.src)

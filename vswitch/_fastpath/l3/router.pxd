@@ -23,7 +23,9 @@ from ..core.snapshot cimport (
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
 from ..filter.conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT
-from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_filter, hook_postrouting
+from ..filter.hooks cimport hook_forward, hook_input, hook_output, hook_output_filter, hook_output_mangle, hook_postrouting
+from ..filter.refuse cimport passed
+from ..filter.rule cimport HOOK_FORWARD, TABLE_RAW
 from ..l2.fdb cimport FDB_PORT_MASK, fdb_find, fdb_hash, fdb_key
 from .address cimport (
     device_broadcast, device_on_link, device_owns, group_mac, ip4_is_ordinary, ip_is_link_local, ip_is_loopback, source_for,
@@ -31,6 +33,7 @@ from .address cimport (
 from .answer cimport (
     complain_expired, complain_no_route, complain_prohibited, complain_too_big, hear_arp, serve_packet, wait_for,
 )
+from .loopback cimport loop_back
 from .neighbour cimport NUD_VALID, neighbour_find
 from .hop cimport set_macs, ttl_decrement, untag
 from .route cimport Route, route_find
@@ -107,9 +110,10 @@ cdef inline uint8_t forward_packet(Context *ctx, Frame *frame, Packet *packet, c
                                    const Route *way) noexcept nogil:
     cdef uint8_t verdict = may_forward(device, packet)
     cdef const Device *out
+    cdef bint again = passed(ctx, TABLE_RAW, HOOK_FORWARD)  # it was queued behind here, one hop less already
     if verdict:
         return verdict
-    if packet.ttl <= 1:
+    if packet.ttl <= 1 and not again:
         complain_expired(ctx, frame, packet)
         return TTL_EXCEEDED
     if way == NULL:
@@ -125,7 +129,8 @@ cdef inline uint8_t forward_packet(Context *ctx, Frame *frame, Packet *packet, c
     if not fits(frame, packet, out.mtu):
         complain_too_big(ctx, frame, packet, out.mtu)
         return PACKET_TOO_BIG
-    ttl_decrement(packet)
+    if not again:
+        ttl_decrement(packet)
     verdict = hook_forward(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
@@ -139,7 +144,7 @@ cdef inline uint8_t may_forward(const Device *device, const Packet *packet) noex
         return IP_SOURCE
     if packet.family == 4 and ((ip4_word(&packet.src) & 0xff) == 0 or ip4_word(&packet.src) == 0xffffffffU):
         return IP_SOURCE
-    if device_owns(device, &packet.src):
+    if device_owns(device, &packet.src) and not packet.flags & PACKET_LOCAL:
         return IP_SOURCE
     if ip_is_loopback(&packet.dst) or ip_is_zero(&packet.dst) or ip_is_link_local(&packet.dst) or ip_is_link_local(&packet.src):
         return NOT_FORWARDED
@@ -184,6 +189,14 @@ cdef inline bint fits(Frame *frame, const Packet *packet, uint32_t mtu) noexcept
     if length <= mtu:
         return True
     if super_frame or packet.family == 6 or load16be(packet.l3 + 6) & IPV4_DONT_FRAGMENT:
+        return False
+    frame.flags |= FRAME_CUT
+    frame.cut = <uint16_t>mtu
+    return True
+
+cdef inline bint cut_own(Frame *frame, const Packet *packet, uint32_t mtu) noexcept nogil:
+    """Of IPv6 it is the sender who cuts up (RFC 8200, 4.5): the answer to a large echo request, say. False for others."""
+    if packet.family != 6 or packet.largest:
         return False
     frame.flags |= FRAME_CUT
     frame.cut = <uint16_t>mtu
@@ -257,6 +270,7 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     cdef const Device *device = &ctx.snapshot.devices[packet.in_dev]
     cdef const Route *way
     cdef const Device *out
+    cdef const Device *first
     cdef uint8_t verdict
     cdef Ip before = packet.dst
     way = own_route(ctx, device, packet)
@@ -264,23 +278,29 @@ cdef inline uint8_t send_own(Context *ctx, Frame *frame, Packet *packet) noexcep
     if out == NULL and way == NULL:
         return NO_ROUTE
     packet.in_dev = NO_DEVICE
-    packet.zone = device.zone if out == NULL else out.zone
-    packet.zone_reply = packet.zone
-    if packet.ct == NO_ENTRY:
+    if not ctx.resume:                  # else that is settled, maybe by a rule
+        packet.zone = device.zone if out == NULL else out.zone
+        packet.zone_reply = packet.zone
+    if not ctx.resume and packet.ct == NO_ENTRY:
         packet.tuple.zone = packet.zone
     leave_towards(packet, out)
+    first = out
     verdict = hook_output(ctx, frame, packet)
     if verdict:
         return verdict
     if not ip_equal(&before, &packet.dst):
         way = own_route(ctx, device, packet)
         out = own_device(ctx, device, packet, way)
-        leave_towards(packet, out)
     if out == NULL:
-        return NO_ROUTE                 # to nobody, or to ourselves: NAT has not found whom an answer is for
-    if not fits(frame, packet, out.mtu):
+        verdict = loop_back(ctx, frame, packet, device) if way != NULL else NO_ROUTE
+        return verdict if verdict else forward_packet(ctx, frame, packet, device, own_route(ctx, device, packet))
+    if not fits(frame, packet, out.mtu) and not cut_own(frame, packet, out.mtu):
         return PACKET_TOO_BIG
     verdict = hook_output_filter(ctx, frame, packet)
+    if out != first:
+        leave_towards(packet, out)      # as in the kernel, OUTPUT is about the first way, before NAT
+    if not verdict:
+        verdict = hook_output_mangle(ctx, frame, packet)
     if not verdict:
         verdict = hook_postrouting(ctx, frame, packet)
     return verdict if verdict else link_out(ctx, frame, packet, out, way, True)
