@@ -5,6 +5,7 @@ As in experiments/memory.py, nanoseconds are the best of several tries, and the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -117,10 +118,10 @@ def _opening(table: int, count: int) -> Hooked:
 
 
 def _mapped(name: str) -> int:
-    """Resident bytes of the arena of that name."""
-    pages = Path("/proc/self/smaps").read_text().split("\n")
-    at = [number for number, line in enumerate(pages) if name in line.split("/")[-1]]
-    return sum(int(line.split()[1]) * 1024 for start in at for line in pages[start:start + 5] if line.startswith("Rss:"))
+    """Resident bytes of the arenas of that name."""
+    mappings = re.findall(rf"memfd:vswitch-{name} .*?Rss: +(\d+) kB",
+                          Path("/proc/self/smaps").read_text(), re.S)
+    return sum(int(kilobytes) * 1024 for kilobytes in mappings)
 
 
 def _sample(metric: str, value: float) -> Sample:
