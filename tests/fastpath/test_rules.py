@@ -257,7 +257,9 @@ def mss(value):
     ((TargetOp.TCPMSS, (None,)), Pkt(tcp_flags=2, options=mss(1460), in_dev=0, out_dev=1), mss(1360)),
     ((TargetOp.TCPMSS, (None,)), replace(V6, tcp_flags=2, options=mss(1460), in_dev=2, out_dev=1), mss(1240)),
     ((TargetOp.TCPMSS, (None,)), Pkt(tcp_flags=2, options=mss(1460), in_dev=NONE16, out_dev=NONE16), mss(1460)),
-    ((TargetOp.TCPMSS, (1000,)), Pkt(tcp_flags=2, options=b"\x08\0\2\4"), b"\x08\0\2\4"),  # length 0; then cut short
+    ((TargetOp.TCPMSS, (1000,)), Pkt(tcp_flags=2, options=b"\x08\0\2\4"), mss(536) + b"\x08\0\2\4"),  # length 0; then cut short
+    ((TargetOp.TCPMSS, (1000,)), Pkt(tcp_flags=2), mss(536)),
+    ((TargetOp.TCPMSS, (1000,)), replace(V6, tcp_flags=2), mss(1000)),
     ((TargetOp.TCPMSS, (1000,)), UDP_PKT, b""),
 ])  # fmt: skip
 def test_tcpmss(target, pkt, options):

@@ -52,7 +52,7 @@ def test_udhcpc_takes_renews_and_releases(lab: Lab, net: Net):
         assert (lease.address, lease.name, lease.state) == (FIRST, "guest", "bound")
         client.process.process.send_signal(signal.SIGUSR1)  # renew, by unicast
         client.heard("renew")
-        assert gateway.dhcp.messages["ACK"] == 2
+        assert gateway.dhcp.messages["ACK"] >= 2  # more where a slow machine had it ask again
         client.process.process.send_signal(signal.SIGUSR2)  # release
         wait_for(lambda: gateway.states() == {FIRST: "expired"}, LIMIT_S, "the release")
         assert not gateway.dhcp.messages["NAK"] and not gateway.dhcp.ignored

@@ -1,4 +1,4 @@
-"""A router whose surroundings change while it is used: configuration, connections forgotten, cables; and unusual packets.
+"""A router whose surroundings change while it is used: settings, connections forgotten, cables; and odd packets.
 
     guest 10.0.0.2 ── 10.0.0.1 nat, by uplink w only     203.0.113.2 ── 203.0.113.254 world
                                                          198.51.100.2 ── 198.51.100.254 other

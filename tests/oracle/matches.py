@@ -75,7 +75,7 @@ class Matches:
         return f"{self._not() if device != '+' else ''}{option} {device}"
 
     def _device(self) -> str:
-        return self.rng.choice(("a", "b", "a", "b", "+", "a+", "lo"))
+        return self.rng.choice(("a", "b", "a", "b", "+", "a+", "c"))
 
     def _ports(self) -> str:
         if self._maybe(0.7):

@@ -13,12 +13,14 @@ from .worker cimport Worker, WorkerState, run, serve_own
 
 
 cdef uint64_t _round(WorkerState *w, uint32_t id) noexcept nogil:
+    cdef uint64_t received
     if id >= w.ctx.snapshot.n_ports or w.ctx.snapshot.ports[id].kind == PORT_NONE:
         return 0
     receive(&w.ctx, &w.burst, &w.ctx.snapshot.ports[id])
-    if w.burst.n:
+    received = w.burst.n                # the burst is another when the switch has had its say
+    if received:
         run(&w.ctx, &w.burst)
-    return w.burst.n
+    return received
 
 
 def step(Worker worker, list ports, uint64_t now_ns):

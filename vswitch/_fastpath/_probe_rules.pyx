@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from .core.frame cimport Frame
+from .core.frame cimport HEADROOM, Frame
 from .core.ip cimport PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, Ip, ip4_at, ip6_at
 from .core.native cimport load16, load16be, monotonic_ns
 from .core.packet cimport PACKET_FRAGMENT, PACKET_MORE, CT_REPLY, Packet
@@ -65,6 +65,7 @@ cdef class Parcel:
     """A frame in memory of its own size, and what dissecting makes of it: no VLAN, no IPv6 extension headers."""
     cdef Frame frame
     cdef Packet packet
+    cdef uint8_t *_memory
 
     def __init__(self, bytes content not None, uint16_t in_port=1, uint16_t out_port=0xffff, uint16_t in_dev=0xffff,
                  uint16_t out_dev=0xffff, uint8_t ct_info=0, uint32_t mark=0, uint8_t flags=0, uint64_t hash=0,
@@ -72,7 +73,8 @@ cdef class Parcel:
         memset(&self.frame, 0, sizeof(Frame))
         memset(&self.packet, 0, sizeof(Packet))
         self.frame.len = <uint32_t>len(content)
-        self.frame.data = <uint8_t *>malloc(len(content))
+        self._memory = <uint8_t *>malloc(HEADROOM + len(content))
+        self.frame.data = self._memory + HEADROOM
         memcpy(self.frame.data, <const char *>content, len(content))
         self.frame.dst, self.frame.src = mac_at(self.frame.data), mac_at(self.frame.data + 6)
         self.frame.needs = needs
@@ -83,7 +85,7 @@ cdef class Parcel:
         self._dissect(self.frame.data + 14)
 
     def __dealloc__(self):
-        free(self.frame.data)
+        free(self._memory)
 
     cdef _dissect(self, uint8_t *ip):
         cdef Packet *p = &self.packet

@@ -137,6 +137,7 @@ cdef uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
     cdef uint32_t id = tag & 0xffffffffULL
     cdef int fd = <int>(tag >> 32)
     cdef const Port *port
+    cdef uint32_t received
     cdef int error
     if fd == w.wakefd:
         drain(fd)
@@ -151,14 +152,15 @@ cdef uint64_t serve(WorkerState *w, uint64_t tag) noexcept nogil:
     if port.kind == PORT_MEMORY:
         drain(fd)
     error = receive(&w.ctx, &w.burst, port)
-    if w.burst.n:
+    received = w.burst.n                # the burst is another when the switch has had its say
+    if received:
         run(&w.ctx, &w.burst)
-    if port.kind == PORT_MEMORY and w.burst.n:
+    if port.kind == PORT_MEMORY and received:
         rearm(fd)
     if error == EBADFD or error == EBADF or error == EIO:
         # The device is gone and its descriptor would report that without end; the control side hears it by netlink.
         epoll_ctl(w.epfd, EPOLL_CTL_DEL, fd, NULL)
-    return w.burst.n
+    return received
 
 cdef void run(Context *ctx, Burst *burst) noexcept nogil:
     """The burst, and whatever frames of the switch's own it gives rise to."""

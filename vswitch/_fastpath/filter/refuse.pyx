@@ -56,7 +56,8 @@ cdef bint sum_right(const Frame *frame, const Packet *packet) noexcept nogil:
     protocol that it does not know is taken for one with a checksum over all of its payload."""
     cdef uint8_t proto = packet.tuple.proto
     cdef uint64_t total
-    if packet.flags & PACKET_BAD_CHECKSUM:
+    if packet.flags & PACKET_BAD_CHECKSUM or (
+            packet.l4_length < 8 and proto in (PROTO_TCP, PROTO_UDP, PROTO_ICMP, PROTO_ICMPV6)):
         return False
     if proto in (PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_GRE, PROTO_AH, PROTO_ESP,
                  PROTO_DCCP) or packet.l4 == NULL or frame.needs & OFFLOAD_CSUM:

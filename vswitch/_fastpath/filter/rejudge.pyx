@@ -37,7 +37,7 @@ cdef enum:
 cdef struct Imagined:
     Frame frame
     Packet packet
-    uint8_t bytes[80]                   # virtio-net header's room, IP header, the layer 4 header
+    uint8_t bytes[96]                   # headroom and virtio-net header, IP header, the layer 4 header
 
 
 def rejudge(ConnectionTable table, SnapshotOwner owner, RuleCounters counters):
@@ -99,7 +99,7 @@ cdef bint may_begin(const Snapshot *snapshot, const RuleState *state, CtEntry *e
 
 cdef void imagine(Imagined *imagined, const Snapshot *snapshot, const CtEntry *entry) noexcept nogil:
     cdef Packet *packet = &imagined.packet
-    cdef uint8_t *ip = imagined.bytes + 12
+    cdef uint8_t *ip = imagined.bytes + 28
     cdef bint v4 = ip_is_v4(&entry.tuple[0].src)
     memset(imagined, 0, sizeof(Imagined))
     imagined.frame.data = ip

@@ -9,10 +9,13 @@ from ..core.ip cimport (
     IPV4_HLEN, IPV6_HLEN, PROTO_AH, PROTO_DSTOPTS, PROTO_FRAGMENT, PROTO_HOPOPTS, PROTO_ICMP, PROTO_ICMPV6, PROTO_NONE,
     PROTO_ROUTING, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, ip4_at, ip6_at, ip_equal,
 )
-from ..core.native cimport load16, load16be, prefetch, spin_lock, spin_unlock
+from ..core.native cimport load16, load16be, prefetch, relaxed_load64, spin_lock, spin_unlock
 from ..core.packet cimport CT_RELATED, CT_REPLY, NO_ENTRY, Packet, Tuple
 from .confirm cimport ct_abandon, ct_join
-from .conntrack cimport CT_ORIGINAL, CT_REPLY_DIR, Conntrack, ct_find_locked, ct_first, ct_hash, ct_lock
+from .conntrack cimport (
+    CT_ORIGINAL, CT_REPLY_DIR, CT_WAYS, Conntrack, CtBucket, ct_find_locked, ct_first, ct_hash, ct_holds, ct_lock, ct_second,
+    ct_slot_entry,
+)
 from .entries cimport ct_take
 from .track_icmp cimport ct_invert, icmp_asks, icmpv6_asks
 from .states cimport TCP_INVALID, TCP_NONE, TCP_SYN_SENT
@@ -32,22 +35,38 @@ cdef uint32_t ct_find_zoned(Conntrack *ct, const Packet *packet, Tuple *tuple, u
     in the direction whose zone it is. `tuple` and `hash` are then those that were found."""
     cdef Tuple other = tuple[0]
     cdef uint64_t other_hash
-    cdef uint32_t index = ct_find_locked(ct, tuple, hash[0], now_s, direction)
+    cdef uint32_t index = find_directed(ct, tuple, hash[0], CT_ORIGINAL, now_s)
+    direction[0] = CT_ORIGINAL
     if index != NO_ENTRY:
-        if direction[0] == CT_ORIGINAL:
-            return index
-        spin_unlock(ct_lock(ct, index))
+        return index
     other.zone = packet.zone_reply
     other_hash = ct_hash(ct, &other)
-    index = ct_find_locked(ct, &other, other_hash, now_s, direction)
-    if index == NO_ENTRY:
-        return NO_ENTRY
-    if direction[0] == CT_ORIGINAL:
-        spin_unlock(ct_lock(ct, index))
-        return NO_ENTRY
-    tuple[0] = other
-    hash[0] = other_hash
+    direction[0] = CT_REPLY_DIR
+    index = find_directed(ct, &other, other_hash, CT_REPLY_DIR, now_s)
+    if index != NO_ENTRY:
+        tuple[0] = other
+        hash[0] = other_hash
     return index
+
+cdef uint32_t find_directed(Conntrack *ct, const Tuple *tuple, uint64_t hash, uint64_t direction,
+                            uint32_t now_s) noexcept nogil:
+    """The connection that has the tuple in that direction, its lock held; NO_ENTRY: none, and no lock is held."""
+    cdef CtBucket *bucket = ct_first(ct, hash)
+    cdef uint64_t slot
+    cdef uint32_t index
+    cdef int way
+    for way in range(2 * CT_WAYS):
+        if way == CT_WAYS:
+            bucket = ct_second(ct, hash)
+        slot = relaxed_load64(&bucket.slot[way % CT_WAYS])
+        if (slot ^ hash) >> 32 or not slot or slot & 1 != direction:
+            continue
+        index = ct_slot_entry(slot)
+        spin_lock(ct_lock(ct, index))
+        if ct_holds(&ct.entry[index], tuple, direction, now_s):
+            return index
+        spin_unlock(ct_lock(ct, index))
+    return NO_ENTRY
 
 
 # New connections

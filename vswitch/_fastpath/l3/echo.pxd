@@ -47,6 +47,7 @@ cdef inline bint echo4_turn(Packet *packet, const Ip *source, bint partial) noex
     cdef uint8_t *ip = packet.l3
     cdef uint8_t *icmp = packet.l4
     cdef bint options = icmp != ip + IPV4_HLEN
+    cdef uint16_t id
     if (options if partial else fold(sum_words(icmp, packet.l4_length)) != 0xffff):
         return False                    # a partial one would have to move with its message
     icmp[0] = ICMP_ECHO_REPLY
@@ -58,7 +59,10 @@ cdef inline bint echo4_turn(Packet *packet, const Ip *source, bint partial) noex
         packet.l4 = ip + IPV4_HLEN
         packet.length = IPV4_HLEN + packet.l4_length
     echo_turned(packet, source)
+    id = load16(ip + 4)
     ip4_header(ip, <uint16_t>packet.length, packet.tos, PROTO_ICMP, &packet.src, &packet.dst)
+    store16(ip + 4, id)                 # it may be fragmented on its way
+    store16(ip + 10, adjust(load16(ip + 10), delta16(0, id)))
     return True
 
 cdef inline bint echo6_turn(Packet *packet, const Ip *source, bint partial) noexcept nogil:
