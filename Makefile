@@ -17,7 +17,7 @@ BUILD_PACKAGES   := gcc libc6-dev nftables
 DEMO_PACKAGES    := iproute2 iputils-ping iperf3
 TEST_PACKAGES    := $(DEMO_PACKAGES) bridge-utils busybox-static conntrack cpio ethtool iptables isc-dhcp-client \
                     libcap2-bin nginx-light prometheus qemu-system-x86 strace systemd tcpdump wrk xz-utils zstd
-BENCH_PACKAGES   := $(DEMO_PACKAGES) ethtool openvswitch-switch valgrind vde2
+BENCH_PACKAGES   := $(DEMO_PACKAGES) ethtool iptables openvswitch-switch valgrind vde2
 INSTALL_PACKAGES := $(BUILD_PACKAGES) iproute2 python3 python3-dev python3-venv
 
 PIP    := .venv/bin/python -m pip --quiet --disable-pip-version-check

@@ -38,7 +38,7 @@ WARNINGS = ["-Wall", *map("-Wno-{}".format, ("unused-function", "unused-variable
 
 
 def macros() -> list[tuple[str, str]]:
-    """Stages are inlines in .pxd files: only always_inline makes the whole way of a frame one function.
+    """Stages are inlines in .pxd files: only always_inline makes the way of a plain frame one function.
 
     Instrumented, that one function would keep the compiler busy for minutes."""
     inline = "__inline__" if os.environ.get("VSWITCH_SANITIZE") else "__inline__ __attribute__((always_inline))"

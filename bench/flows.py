@@ -1,7 +1,7 @@
-"""Frames of many connections: TCP of 60 bytes, untagged, all checksums right, as connection tracking wants them.
+"""Frames of many connections: TCP of 60 bytes, untagged, all checksums right, for they are verified.
 
-A `Flow` is one connection as its client sees it; `Link` says which MACs a frame has and which ends NAT shows. Everything is
-seeded, and the order of frames is shuffled, as in frames.py.
+A `Flow` is one connection as its client sees it. Everything is seeded, and the order of frames is
+shuffled, as in frames.py.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ class Flow(NamedTuple):
 
 
 def flows(count: int, clients: Sequence[int], servers: Sequence[int]) -> list[Flow]:
-    """So many connections, clients in turn, no two from the same port as long as there are ports: what is masqueraded keeps it.
+    """So many connections, clients in turn.
 
-    PORTS is prime, so that clients and ports meet in ever new pairs."""
-    return [Flow(clients[n % len(clients)], FIRST_PORT + n % PORTS, servers[n % len(servers)]) for n in range(count)]
+    No two have the same port while there are others, so that NAT need not change them. PORTS is
+    prime: clients and ports meet in ever new pairs.
+    """
+    return [Flow(clients[n % len(clients)], FIRST_PORT + n % PORTS, servers[n % len(servers)])
+            for n in range(count)]
 
 
 def shuffled(items: Sequence, count: int) -> list:
@@ -58,11 +61,12 @@ def mac_of(address: int) -> bytes:
 def segment(flow: Flow, destination: bytes, source: bytes, flags: int = ACK, seq: int = 2,
             ack: int = 2) -> bytes:
     """One TCP segment; a connection's ends count from 1, so 2 follows the SYN."""
-    ends = (flow.client >> 16) + (flow.client & 0xFFFF) + (flow.server >> 16) + (flow.server & 0xFFFF)
+    ends = sum((address >> 16) + (address & 0xFFFF) for address in (flow.client, flow.server))
     words = flow.client_port + flow.server_port + seq + ack + 0x5000 + flags + 0xFFFF
-    return struct.pack("!6s6sHHHIHHIIHHIIHHHH6x", destination, source, 0x0800, 0x4500, 46, 0x4000,
-                       0x4006, _sum(IP_BASE + ends), flow.client, flow.server, flow.client_port,
-                       flow.server_port, seq, ack, 0x5000 | flags, 0xFFFF, _sum(TCP_BASE + ends + words), 0)
+    return struct.pack("!6s6sHHHIHHIIHHIIHHHH6x", destination, source,
+                       0x0800, 0x4500, 46, 0x4000, 0x4006, _sum(IP_BASE + ends),
+                       flow.client, flow.server, flow.client_port, flow.server_port,
+                       seq, ack, 0x5000 | flags, 0xFFFF, _sum(TCP_BASE + ends + words), 0)
 
 
 def _sum(total: int) -> int:

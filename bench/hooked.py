@@ -1,10 +1,10 @@
-"""A switch between memory ports that takes every frame through the hooks: what rules, connections and NAT cost.
+"""A switch between memory ports whose frames pass all hooks: what rules, connections and NAT cost.
 
-    Bridged    a bridge whose frames pass the hooks: raw, conntrack, mangle, nat, FORWARD, POSTROUTING
-    Routed     a network behind NAT: port 0 is its guests, port 1 the uplink, everything masqueraded
+    Bridged    a bridge with hooks, 10 rules in FORWARD
+    Routed     a network behind NAT: guests at port 0, the uplink is port 1, all is masqueraded
 
-Run as a program (`python -m bench.hooked bridged|routed FRAMES`) it replays so many frames of known connections and ends, for
-valgrind and perf.
+Run as a program (`python -m bench.hooked bridged 100000`) it replays so many frames of known
+connections and ends: for valgrind and perf.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from ipaddress import ip_interface
 
@@ -26,7 +27,8 @@ from vswitch.views import DeviceKind, DeviceView, Layer3View, NetworkMode, Route
 
 GUESTS, SERVERS = range(0x0A010002, 0x0A010102), range(0xC6336401, 0xC6336411)
 GATEWAY_MAC, UPLINK_MAC = "02:00:fe:00:00:01", "02:00:fe:00:00:02"
-BORROWED, ROUTER = 0xCB007101, 0xCB0071FE  # 203.0.113.1, which guests are masqueraded as, and 203.0.113.254
+BORROWED, ROUTER = 0xCB007101, 0xCB0071FE
+"""203.0.113.1, which guests are masqueraded as, and 203.0.113.254."""
 KNOWN = 1000
 TEN_RULES = 10
 
@@ -39,32 +41,51 @@ def compiled(plane: Dataplane, count: int, names: Names) -> object:
     return Firewall(plane).compiled(outcome.rulesets, names)
 
 
-class Hooked:
-    """Two memory ports, from one to the other; `link` has the MACs of each direction."""
+class Hooked(ABC):
+    """Two memory ports, from one to the other."""
 
     nat = False
 
-    def __init__(self, rule_count: int = TEN_RULES, *, connections: int = 65_536, frames: int = KNOWN) -> None:
+    def __init__(self, rule_count: int = TEN_RULES, *, connections: int = 65_536,
+                 frames: int = KNOWN) -> None:
         self._doors = doors()
         self.plane = Dataplane(workers=1, connections=connections)
         size = max(RING_BYTES, 1 << (frames * RECORD_BYTES).bit_length())
         self.rings = [MemoryPort(f"m{id}", 1, size, sink=True) for id in (0, 1)]
         self._ports = [self.port(id, ring) for id, ring in enumerate(self.rings)]
-        names = Names(tuple((ring.name, id) for id, ring in enumerate(self.rings)), self.devices(), ((0, "br0"),))
-        layer3 = Layer3View(self.devices(), self.routes(), compiled(self.plane, rule_count, names),
-                            self.nat)
+        names = Names(tuple((ring.name, id) for id, ring in enumerate(self.rings)),
+                      self.devices(), ((0, "br0"),))
+        layer3 = Layer3View(self.devices(), self.routes(),
+                            compiled(self.plane, rule_count, names), self.nat)
         self.plane.connections.set_budget(0, 0)  # one port opens them all
         asyncio.run(self.plane.publish([BridgeView(0, "br0")], self._ports, layer3))
+
+    @abstractmethod
+    def port(self, id: int, ring: MemoryPort) -> PortView: ...
+
+    @abstractmethod
+    def devices(self) -> tuple[DeviceView, ...]: ...
+
+    @abstractmethod
+    def routes(self) -> tuple[tuple[RouteView, ...], ...]: ...
+
+    @abstractmethod
+    def beyond(self, server: int) -> bytes:
+        """The MAC that a client's frames to the server have."""
+
+    @abstractmethod
+    def towards(self, client: int) -> bytes:
+        """The MAC that frames to the client have when they arrive."""
 
     # What a direction's frames look like on their way in
 
     def out(self, flow: Flow, flags: int = ACK) -> bytes:
-        return segment(flow, self.beyond(flow.server), mac_of(flow.client), flags, *_numbers(flags, 1))
+        return segment(flow, self.beyond(flow.server), mac_of(flow.client), flags, *_numbers(flags))
 
     def back(self, flow: Flow, flags: int = ACK) -> bytes:
         answer = flow.answered(BORROWED if self.nat else None)
         source = mac_of(ROUTER) if self.nat else mac_of(flow.server)
-        return segment(answer, self.towards(flow.client), source, flags, *_numbers(flags, 2))
+        return segment(answer, self.towards(flow.client), source, flags, *_numbers(flags))
 
     # Work
 
@@ -95,6 +116,7 @@ class Hooked:
         self.loop(known, loop)
 
     def loop(self, known: list[Flow], loop: int = 0) -> None:
+        """The same for connections that are established already."""
         order = shuffled(known, loop or len(known))
         self.load(0, [self.out(flow) for flow in order])
         self.load(1, [self.back(flow) for flow in order])
@@ -161,8 +183,8 @@ class Routed(Hooked):
         return bytes.fromhex(UPLINK_MAC.replace(":", ""))
 
 
-def _numbers(flags: int, own: int) -> tuple[int, int]:
-    """Sequence and acknowledgement: 1 and none for a SYN, 1 and 2 for its answer, 2 and 2 from then on."""
+def _numbers(flags: int) -> tuple[int, int]:
+    """Sequence and acknowledgement: 1 for a SYN, 1 and 2 for its answer, 2 and 2 from then on."""
     if flags & SYN:
         return 1, 2 if flags & ACK else 0
     return 2, 2
@@ -172,7 +194,8 @@ def _dotted(address: int) -> str:
     return ".".join(str(byte) for byte in address.to_bytes(4))
 
 
-def known_connections(kind: type[Hooked], rule_count: int = TEN_RULES, count: int = KNOWN, loop: int = 0) -> Hooked:
+def known_connections(kind: type[Hooked], rule_count: int = TEN_RULES, count: int = KNOWN,
+                      loop: int = 0) -> Hooked:
     """A switch with `count` established connections that loop."""
     switch = kind(rule_count, connections=max(65_536, count), frames=max(loop, count))
     switch.converse(flows(count, GUESTS, SERVERS), loop)

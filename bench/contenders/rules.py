@@ -1,4 +1,4 @@
-"""Contenders with rules: a thousand of FORWARD, connections tracked, the same text for the switch and the kernel's bridge."""
+"""Contenders with a thousand rules, the same text for the switch and for the kernel's bridge."""
 
 from __future__ import annotations
 

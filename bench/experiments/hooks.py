@@ -5,6 +5,7 @@ As in experiments/memory.py, nanoseconds are the best of several tries, and the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,8 @@ from bench.hooked import GUESTS, KNOWN, SERVERS, TEN_RULES, Bridged, Hooked, Rou
 FRAMES, TRIES = 20_000, 25  # short enough to fit between two interruptions
 MANY_RULES = 10_000
 MANY_CONNECTIONS, MANY_TRIES = 1_000_000, 3
+SWEPT = 40_000
+"""Entries that a sweep, the daemon's of every second, puts into huge pages."""
 OPENED, OPEN_TRIES = 200_000, 3
 SMALL_TABLE, OPENED_MORE = 65_536, 500_000
 """So many are opened in a row that few of a table's worth are left when their turn comes again."""
@@ -63,6 +66,8 @@ class ManyConnections(Experiment):
         before = _mapped("conntrack")
         many.establish(known)
         self._bytes = (_mapped("conntrack") - before) / MANY_CONNECTIONS
+        for _ in range(MANY_CONNECTIONS // SWEPT):
+            many.plane.connections.sweep()
         many.loop(known)
         return {"connections-1000": few, "connections-1000000": many}
 
@@ -113,10 +118,10 @@ def _opening(table: int, count: int) -> Hooked:
 
 
 def _mapped(name: str) -> int:
-    """Resident bytes of the arena of that name."""
-    pages = Path("/proc/self/smaps").read_text().split("\n")
-    at = [number for number, line in enumerate(pages) if name in line.split("/")[-1]]
-    return sum(int(line.split()[1]) * 1024 for start in at for line in pages[start:start + 5] if line.startswith("Rss:"))
+    """Resident bytes of the arenas of that name."""
+    mappings = re.findall(rf"memfd:vswitch-{name} .*?Rss: +(\d+) kB",
+                          Path("/proc/self/smaps").read_text(), re.S)
+    return sum(int(kilobytes) * 1024 for kilobytes in mappings)
 
 
 def _sample(metric: str, value: float) -> Sample:

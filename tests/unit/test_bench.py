@@ -8,7 +8,7 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Dot1Q, Ether
 
-from bench import frames
+from bench import flows, frames
 from bench.requirements import REQUIREMENTS, Requirement, Series
 from bench.verdict import judge
 
@@ -56,6 +56,22 @@ def test_the_replayed_frame_is_tagged_tcp_of_62_bytes():
     rebuilt = seen[IP].copy()
     del rebuilt.chksum
     assert IP(bytes(rebuilt)).chksum == seen[IP].chksum
+
+
+def test_a_segment_of_a_flow_has_60_bytes_and_right_checksums():
+    flow = flows.Flow(0x0A010002, 4242, 0xC6336401)
+    frame = flows.segment(flow, flows.mac_of(1), flows.mac_of(2), flows.SYN, seq=1, ack=0)
+    rebuilt = Ether(frame)
+    del rebuilt[IP].chksum, rebuilt[TCP].chksum
+    assert len(frame) == 60
+    assert bytes(rebuilt) == frame
+    assert (rebuilt[IP].src, rebuilt[TCP].sport, rebuilt[TCP].flags) == ("10.1.0.2", 4242, "S")
+
+
+def test_flows_are_distinct_and_use_different_ports_while_they_can():
+    some = flows.flows(100_000, range(10, 266), range(500, 510))
+    assert len(set(some)) == len(some)
+    assert len({flow.client_port for flow in some[:flows.PORTS]}) == flows.PORTS
 
 
 def test_a_conversation_uses_every_station_equally_and_repeats():

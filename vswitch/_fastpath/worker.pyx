@@ -1,4 +1,4 @@
-"""The worker: poll, receive a burst, pipeline, flush; the one hot compilation unit.
+"""The worker: poll, receive a burst, pipeline, flush; with stages.pyx the hot compilation units.
 
 A worker is one thread in `Worker.run`, which holds no GIL until it is told to stop. Its descriptors sit in an epoll set of
 its own, so a switch of a hundred idle ports costs what one costs. Ports that had frames a moment ago are hot: they are read

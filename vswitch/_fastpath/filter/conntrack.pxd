@@ -114,7 +114,8 @@ cdef struct CtHeader:                   # at the start of the arena's body
     uint64_t confirmed
     uint64_t fresh                      # entries from this index on were never used
     uint64_t free_head                  # the shared free list; NO_ENTRY: empty
-    uint64_t pad[5]
+    uint64_t settled                    # entries up to there lie in huge pages
+    uint64_t pad[4]
     uint64_t owner_used[MAX_PORTS]
     uint64_t owner_refused[MAX_PORTS]   # new connections that the budget did not let in
     uint64_t zone_used[CT_ZONES]        # confirmed, by the original tuple's zone

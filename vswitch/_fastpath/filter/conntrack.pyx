@@ -31,6 +31,8 @@ DEFAULTS = {PREFIX + name: value for name, value in DEF_TIMEOUTS.items() if PREF
 
 cdef enum:
     LINE = 64
+    LARGE_TABLE = 1 << 18               # connections: more than a processor's TLB reaches in small pages
+    SETTLE_STEP = 40000                 # entries that a sweep puts into huge pages, four of them
     NEARLY_FULL = 95                    # per cent; beyond, the sweep takes what is unassured or closing, too
 
 
@@ -202,7 +204,22 @@ cdef class ConnectionTable:
                 self.cursor += 1
             count(&ct.counters.expired, ended)
             count(&ct.counters.early_drop, early)
+        self._settle()
         return ended + early
+
+    def _settle(self):
+        """Put what has come into use of a large table into huge pages, a few at a time: each is copied, which takes its time."""
+        cdef CtHeader *h = self.views[CT_CONTROL].header
+        cdef uint64_t entries = sizeof(CtHeader) + h.buckets * sizeof(CtBucket)
+        cdef uint64_t fresh = relaxed_load64(&h.fresh)
+        if h.capacity < LARGE_TABLE or fresh < h.settled + SETTLE_STEP:
+            return
+        if not h.settled:
+            self.arena.collapse(sizeof(CtHeader), entries)
+        # From a step before: the page on the border was not whole then.
+        h.settled += SETTLE_STEP
+        self.arena.collapse(entries + (h.settled - 2 * SETTLE_STEP if h.settled > SETTLE_STEP else 0) * sizeof(CtEntry),
+                            entries + h.settled * sizeof(CtEntry))
 
     # Counting
 
