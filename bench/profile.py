@@ -13,12 +13,14 @@ from pathlib import Path
 
 from bench import world
 from bench.contenders.base import SERVER_ADDRESS
+from bench.contenders.nat import VswitchNat
+from bench.contenders.rules import VswitchRules
 from bench.contenders.vswitch import Vswitch, VswitchNetdev
 from bench.report import RESULTS
 from bench.shell import run, stop
 
 WARM_UP_S = 0.5
-CONTENDERS = {"tap": Vswitch, "netdev": VswitchNetdev}
+CONTENDERS = {"tap": Vswitch, "netdev": VswitchNetdev, "rules": VswitchRules, "nat": VswitchNat}
 
 
 def main() -> int:
