@@ -45,6 +45,7 @@ class FakePlane:
         self.history: list[list[str]] = []
         self.static: dict[tuple[int, str, int], int] = {}
         self.learned: dict[tuple[int, str, int], int] = {}
+        self.had: set[tuple[int, str, int]] = set()
         self.refuse = 0
         self.full = False
         self.ages = 0
@@ -89,8 +90,9 @@ class FakePlane:
         self.closed |= set(fds)
 
     def fdb_add_static(self, bridge: int, mac: str, vlan: int, port: int) -> None:
-        if self.full:
+        if self.full and (bridge, mac, vlan) not in self.had:  # what was there before finds its place again
             raise ValueError(f"no room for {mac}")
+        self.had.add((bridge, mac, vlan))
         assert bridge in {view.id for view in self.bridges.values()}
         self.static[bridge, mac, vlan] = port
 
