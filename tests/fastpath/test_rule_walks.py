@@ -4,14 +4,10 @@ skipped.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.fastpath.test_gil import FORBIDDEN, functions, reachable
 from tests.rules import Pkt, engine, forward, rule
 from vswitch._fastpath import _probe_rules as probe
-from vswitch._fastpath.filter import walk
 from vswitch._fastpath.filter.counters import RuleCounters
 from vswitch._fastpath.filter.ruleset import CompiledRuleset
 from vswitch.filter.view import ChainView, MatchOp, TargetOp
@@ -21,17 +17,6 @@ RAW, MANGLE, NAT, FILTER, SECURITY = range(5)
 M = MatchOp
 V6 = Pkt(src="2001:db8::1", dst="2001:db8::2")
 DROP, RETURN, COUNT = ((op, ()) for op in (TargetOp.DROP, TargetOp.RETURN, TargetOp.NONE))
-
-
-@pytest.mark.parametrize(("unit", "roots"), [
-    ("walk", ["walk_table", "walk_way", "replay"]), ("path", ["path_store"]),
-])  # fmt: skip
-def test_walks_take_no_gil(unit, roots):
-    source = Path(walk.__file__).parent / f"{unit}.c"
-    bodies = functions(source.read_text())
-    for root in roots:
-        way = reachable(bodies, next(name for name in bodies if name.endswith(root)))
-        assert len(way) > 2 and not [name for name in way if FORBIDDEN.search(bodies[name])]
 
 
 def chains_of(*chains, table=FILTER):
