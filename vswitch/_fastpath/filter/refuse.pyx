@@ -52,8 +52,9 @@ cdef void close_connection(Conntrack *ct, const Packet *packet, uint32_t now_s) 
     spin_unlock(ct_lock(ct, packet.ct))
 
 cdef bint sum_right(const Frame *frame, const Packet *packet) noexcept nogil:
-    """Whether the payload is what was sent, so that the sender can be told (nf_reject_verify_csum). As the kernel has it, a
-    protocol that it does not know is taken for one with a checksum over all of its payload."""
+    """Whether the payload is what was sent, so that the sender can be told (nf_reject_verify_csum). As the kernel has it,
+    a protocol that it does not know is taken for one with a checksum over all of its payload. Zeros alone have a right
+    one in IPv4."""
     cdef uint8_t proto = packet.tuple.proto
     cdef uint64_t total
     if packet.flags & PACKET_BAD_CHECKSUM or (
@@ -65,7 +66,7 @@ cdef bint sum_right(const Frame *frame, const Packet *packet) noexcept nogil:
     total = sum_words(packet.l4, packet.l4_length)
     if packet.family == 6:
         total += sum_length(packet.l4_length) + sum_pseudo6(packet.l3, proto)
-    return fold(total) == 0xffff
+    return total == 0 or fold(total) == 0xffff
 
 cdef uint8_t queue(Context *ctx, Frame *frame, Packet *packet, uint32_t table, uint32_t hook, uint16_t number,
                    const Target *target) noexcept nogil:
