@@ -19,7 +19,7 @@ from ..core.packet cimport *
 from ..core.verdict cimport *
 from .binding cimport bind_connection
 from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_candidate, ct_hash, ct_prefetch
-from .confirm cimport ct_abandon, ct_detach
+from .confirm cimport ct_abandon, ct_confirm_answer, ct_detach
 from .entries cimport ct_delete
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
@@ -187,6 +187,8 @@ cdef inline uint8_t hook_postrouting(Context *ctx, Frame *frame, Packet *packet)
     verdict = translate(ctx, frame, packet, HOOK_POSTROUTING)
     if verdict or entry.use != CT_UNCONFIRMED:
         return verdict
+    if packet.flags & PACKET_LOCAL and packet.ct_info == CT_RELATED:
+        return <uint8_t>ct_confirm_answer(ctx.ct, packet, ctx.came_back.serial, ctx.now_s)
     return nat_confirm(ctx.ct, ctx.nat, packet, frame, ctx.now_s)
 
 cdef inline uint8_t hook_output(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
