@@ -202,6 +202,8 @@ cdef inline uint8_t hook_output(Context *ctx, Frame *frame, Packet *packet) noex
         verdict = hook_raw(ctx, rules, frame, packet, &walk, HOOK_OUTPUT, &walked)
         if verdict:
             return verdict
+    if packet.ct_info == CT_RELATED and packet.ct == NO_ENTRY and not ctx.resume:
+        packet.ct_info = CT_NONE        # the answer to an untracked packet: no rule said how, and now it is tracked
     verdict = track(ctx, packet)
     if verdict:
         return verdict
