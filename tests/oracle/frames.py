@@ -51,11 +51,17 @@ class FrameComparison:
             return _addresses_may_differ(here, there) and self._same_quoted(here.quoted, there.quoted)
         if not (here.is_whole_or_first and there.is_whole_or_first):
             return here.ends == there.ends
-        return self.translation.same(here.tuple, there.tuple)
+        return self._same_tuple(here, there)
 
     def _same_quoted(self, here: Parsed | None, there: Parsed | None) -> bool:
         if here is None or there is None:
             return here is there
+        return self._same_tuple(here, there)
+
+    def _same_tuple(self, here: Parsed, there: Parsed) -> bool:
+        """ICMP that has no identifier is nobody's: its tuple's zero must not be taken for an echo's."""
+        if here.icmp_type is not None and not here.port_fields and here.tuple == there.tuple:
+            return True
         return self.translation.same(here.tuple, there.tuple)
 
 
