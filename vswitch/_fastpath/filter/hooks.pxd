@@ -24,6 +24,7 @@ from .entries cimport ct_delete
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
 from .path cimport Path, path_find, path_follow, path_peek, path_store
+from .quote cimport quote_unbound
 from .refuse cimport passed, refuse
 from .rule cimport *
 from .track cimport ct_burst, ct_track
@@ -126,6 +127,8 @@ cdef inline uint8_t translate(Context *ctx, Frame *frame, Packet *packet, uint32
             return verdict
     if entry.status & (IPS_SRC_NAT | IPS_DST_NAT):
         return nat_rewrite(entry, packet, frame, hook)
+    if packet.ct_info & CT_RELATED and ctx.snapshot.nat:
+        return quote_unbound(entry, packet)
     return PENDING
 
 
