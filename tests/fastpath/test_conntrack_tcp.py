@@ -40,6 +40,8 @@ SEQUENCES = {
                                                   ("> R 100000 0", "INVALID", "SYN_SENT")],
     "a half-open connection, found by a SYN": [OPEN[0], ("< A 7000 9000", "ESTABLISHED<", "SYN_SENT"),
                                                ("> R 9000 0", "ESTABLISHED", "CLOSE")],
+    "a half-open connection, reset out of window by the number that its own ACK came to": [
+        *OPEN[:2], ("< PA 501 101 len=100", "ESTABLISHED<", "SYN_RECV"), ("< R 90000 601", "ESTABLISHED<", "CLOSE")],
     "closed by the client": CLOSED,
     "closed by the server": [*OPEN, ("< FA 501 101", "ESTABLISHED<", "FIN_WAIT!"),
                              ("> A 101 502", "ESTABLISHED", "CLOSE_WAIT!"),

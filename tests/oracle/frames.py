@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.oracle.build import ECHO_TYPES
+from tests.oracle.build import ECHO_TYPES, TCP
 from tests.oracle.deliberate import is_deliberate
 from tests.oracle.driver import Sent
 from tests.oracle.steps import Echo, Error, Step
@@ -17,6 +17,8 @@ from tests.oracle.subject import Outcome, Tuple
 from tests.oracle.translation import Translation
 from tests.oracle.topology import spelled
 from tests.oracle.wire import ERROR_TYPES, Editor, Parsed, is_ip, parse
+
+TCP_FLAGS, RESET = 13, 4
 
 
 class FrameComparison:
@@ -28,22 +30,27 @@ class FrameComparison:
     def same(self, step: Step, here: Sent, there: Sent) -> bool:
         """Whether two subjects did the same with the same step's frame."""
         own = _own_types(step)
+        came = parse(here.frame) if is_ip(here.frame) else None
+        resets = came is None or _is_reset(came)
         one, other = here.out, there.out
         if is_deliberate("fragment-geometry") and len(one) + len(other) > 2:
             one, other = _joined(one), _joined(other)
         return len(one) == len(other) and all(
-            port == port2 and self._same_frame(frame, frame2, own, elsewhere=port != here.port)
+            port == port2 and self._same_frame(frame, frame2, own, elsewhere=port != here.port, came_reset=resets)
             for (port, frame), (port2, frame2) in zip(one, other, strict=True)
         )
 
-    def _same_frame(self, here: bytes, there: bytes, own: frozenset[int], *, elsewhere: bool) -> bool:
+    def _same_frame(
+        self, here: bytes, there: bytes, own: frozenset[int], *, elsewhere: bool, came_reset: bool
+    ) -> bool:
         packet, packet2 = (parse(frame) if is_ip(frame) else None for frame in (here, there))
         if packet is None or packet2 is None or packet.family != packet2.family:
             return here == there
         if not self._same_tuples(packet, packet2):
             return False
         is_own = packet.icmp_type in own
-        own_quoted = is_own and elsewhere  # the error is not about the frame that came in
+        # Whether the error is not about the frame that came in, but about the router's answer to it.
+        own_quoted = is_own and (elsewhere or (not came_reset and _is_reset(packet.quoted)))
         return _masked(packet, packet, is_own, own_quoted) == _masked(packet2, packet, is_own, own_quoted)
 
     def _same_tuples(self, here: Parsed, there: Parsed) -> bool:
@@ -51,12 +58,24 @@ class FrameComparison:
             return _addresses_may_differ(here, there) and self._same_quoted(here.quoted, there.quoted)
         if not (here.is_whole_or_first and there.is_whole_or_first):
             return here.ends == there.ends
-        return self.translation.same(here.tuple, there.tuple)
+        return self._same_tuple(here, there)
 
     def _same_quoted(self, here: Parsed | None, there: Parsed | None) -> bool:
         if here is None or there is None:
             return here is there
+        return self._same_tuple(here, there)
+
+    def _same_tuple(self, here: Parsed, there: Parsed) -> bool:
+        """ICMP that has no identifier is nobody's: its tuple's zero must not be taken for an echo's."""
+        if here.icmp_type is not None and not here.port_fields and here.tuple == there.tuple:
+            return True
         return self.translation.same(here.tuple, there.tuple)
+
+
+def _is_reset(packet: Parsed | None) -> bool:
+    if packet is None or packet.protocol != TCP or not packet.is_whole_or_first:
+        return False
+    return len(packet.data) > packet.upper + TCP_FLAGS and bool(packet.data[packet.upper + TCP_FLAGS] & RESET)
 
 
 def _addresses_may_differ(here: Parsed, there: Parsed) -> bool:

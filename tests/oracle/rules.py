@@ -77,7 +77,7 @@ class _Table:
         reachable = [name for name in later if hooks <= self.user[name]]
         lines = []
         for _ in range(self.rng.randint(0, self._most(chain))):
-            words = self.matches.some(hooks)
+            words = self._words(hooks)
             draw = self.rng.random()
             if reachable and draw < 0.3:
                 target = f"-{self.rng.choice('jjg')} {self.rng.choice(reachable)}"
@@ -89,6 +89,11 @@ class _Table:
                 words, target = self._target(words, hooks)
             lines.append(" ".join(("-A", chain, *words, target)).rstrip())
         return lines
+
+    def _words(self, hooks: frozenset[str]) -> list[str]:
+        """Any rule of table raw may lie behind a CT rule: "template"."""
+        words = self.matches.some(hooks)
+        return [word for word in words if self.name != "raw" or not ("connmark" in word or "conntrack" in word)]
 
     def _most(self, chain: str) -> int:
         """Few rules where few packets come: what the router says of itself begins no connection."""
@@ -107,7 +112,6 @@ class _Table:
         return ([more, *(word for word in words if "-p " not in word)], "-j DROP")
 
     def _raw(self, words: list[str], hooks: frozenset[str]) -> tuple[list[str], str]:
-        words = [word for word in words if "connmark" not in word and "conntrack" not in word]  # "template"
         zone = self.rng.choice((1, 2))
         way = self.rng.choice(("", "", "-orig", "-reply"))
         targets = ("-j ACCEPT", "-j CT --notrack", "-j NOTRACK", f"-j CT --zone{way} {zone}", "-j LOG")

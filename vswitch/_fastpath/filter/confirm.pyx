@@ -177,29 +177,51 @@ cdef void confirmed(Conntrack *ct, uint32_t index) noexcept nogil:
     entry.use = CT_CONFIRMED
     spin_unlock(ct_lock(ct, index))
 
+cdef inline bint seize(Conntrack *ct, uint32_t index, uint32_t serial) noexcept nogil:
+    """Whether the entry is still the one that an answer holds, and unconfirmed; then it is being confirmed now."""
+    cdef CtEntry *entry = &ct.entry[index]
+    cdef bint held
+    spin_lock(ct_lock(ct, index))
+    held = entry.use == CT_UNCONFIRMED and entry.serial == serial
+    if held:
+        entry.use = CT_CONFIRMING
+    spin_unlock(ct_lock(ct, index))
+    return held
+
 cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogil:
     """The packet has passed all rules: its new connection becomes known to everybody. 0, or a reason to drop it.
 
     After CONNTRACK_CLASH the packet still has its entry if only the reply tuple is another's: change it and try again, or
     abandon. Nothing happens for a packet of a connection that is confirmed already."""
-    cdef uint32_t index = packet.ct, other, serial = ANY_SERIAL
-    cdef uint64_t reply, direction = 0
-    cdef bint placed = False, bound = False
-    if index == NO_ENTRY or not become(ct, packet, CT_CONFIRMING):
+    if packet.ct == NO_ENTRY or not become(ct, packet, CT_CONFIRMING):
         return 0
-    reply = ct_hash(ct, &ct.entry[index].tuple[CT_REPLY_DIR])
-    lock_stripes(ct, packet.hash, reply)
-    other = holder(ct, &ct.entry[index].tuple[CT_ORIGINAL], packet.hash, now_s, &serial, &direction)
+    return admit(ct, packet, packet.hash, now_s)
+
+cdef int ct_confirm_answer(Conntrack *ct, Packet *packet, uint32_t serial, uint32_t now_s) noexcept nogil:
+    """The same for an answer to an answer, which goes the way of the connection's own packets: as in the kernel, it
+    confirms a connection that none of those did. After CONNTRACK_CLASH the packet is to be dropped."""
+    if not seize(ct, packet.ct, serial):
+        return 0
+    return admit(ct, packet, ct_hash(ct, &ct.entry[packet.ct].tuple[CT_ORIGINAL]), now_s)
+
+cdef int admit(Conntrack *ct, Packet *packet, uint64_t original, uint32_t now_s) noexcept nogil:
+    """Into the index with the packet's entry, `original` being the hash of its tuple; see ct_confirm."""
+    cdef uint32_t index = packet.ct, other, serial = ANY_SERIAL
+    cdef uint32_t zone = ct.entry[index].tuple[CT_ORIGINAL].zone
+    cdef uint64_t reply = ct_hash(ct, &ct.entry[index].tuple[CT_REPLY_DIR]), direction = 0
+    cdef bint placed = False, bound = False
+    lock_stripes(ct, original, reply)
+    other = holder(ct, &ct.entry[index].tuple[CT_ORIGINAL], original, now_s, &serial, &direction)
     other = in_zone(ct, index, other, direction)
     if other == NO_ENTRY:
         other = holder(ct, &ct.entry[index].tuple[CT_REPLY_DIR], reply, now_s, &serial, &direction)
         other = in_zone(ct, index, other, direction)
         bound = other != NO_ENTRY
     if other == NO_ENTRY:
-        placed = place_both(ct, index, packet.hash, reply)
+        placed = place_both(ct, index, original, reply)
         if placed:
             confirmed(ct, index)
-    unlock_stripes(ct, packet.hash, reply)
+    unlock_stripes(ct, original, reply)
     if bound:
         return reply_taken(ct, packet)
     if other != NO_ENTRY:
@@ -210,7 +232,7 @@ cdef int ct_confirm(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogi
         leave(ct, index, CT_CONFIRMING)
         return CONNTRACK_FULL
     atomic_add64(&ct.header.confirmed, 1)
-    atomic_add64(&ct.header.zone_used[packet.tuple.zone], 1)
+    atomic_add64(&ct.header.zone_used[zone], 1)
     count(&ct.counters.insert, 1)
     if relaxed_load64(&ct.shared.listening):
         ct_event(ct, CT_EVENT_NEW, index, now_s)
@@ -234,12 +256,5 @@ cdef void ct_attach(Conntrack *ct, const Packet *packet) noexcept nogil:
     spin_unlock(ct_lock(ct, packet.ct))
 
 cdef void ct_detach(Conntrack *ct, uint32_t index, uint32_t serial) noexcept nogil:
-    cdef CtEntry *entry = &ct.entry[index]
-    cdef bint held
-    spin_lock(ct_lock(ct, index))
-    held = entry.use == CT_UNCONFIRMED and entry.serial == serial
-    if held:
-        entry.use = CT_CONFIRMING
-    spin_unlock(ct_lock(ct, index))
-    if held:
+    if seize(ct, index, serial):
         leave(ct, index, CT_CONFIRMING)

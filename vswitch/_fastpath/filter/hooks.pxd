@@ -19,11 +19,12 @@ from ..core.packet cimport *
 from ..core.verdict cimport *
 from .binding cimport bind_connection
 from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_candidate, ct_hash, ct_prefetch
-from .confirm cimport ct_abandon, ct_detach
+from .confirm cimport ct_abandon, ct_confirm_answer, ct_detach
 from .entries cimport ct_delete
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
 from .path cimport Path, path_find, path_follow, path_peek, path_store
+from .quote cimport quote_unbound
 from .refuse cimport passed, refuse
 from .rule cimport *
 from .track cimport ct_burst, ct_track
@@ -126,6 +127,8 @@ cdef inline uint8_t translate(Context *ctx, Frame *frame, Packet *packet, uint32
             return verdict
     if entry.status & (IPS_SRC_NAT | IPS_DST_NAT):
         return nat_rewrite(entry, packet, frame, hook)
+    if packet.ct_info & CT_RELATED and ctx.snapshot.nat:
+        return quote_unbound(entry, packet)
     return PENDING
 
 
@@ -187,6 +190,8 @@ cdef inline uint8_t hook_postrouting(Context *ctx, Frame *frame, Packet *packet)
     verdict = translate(ctx, frame, packet, HOOK_POSTROUTING)
     if verdict or entry.use != CT_UNCONFIRMED:
         return verdict
+    if packet.flags & PACKET_LOCAL and packet.ct_info == CT_RELATED:
+        return <uint8_t>ct_confirm_answer(ctx.ct, packet, ctx.came_back.serial, ctx.now_s)
     return nat_confirm(ctx.ct, ctx.nat, packet, frame, ctx.now_s)
 
 cdef inline uint8_t hook_output(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
@@ -200,6 +205,8 @@ cdef inline uint8_t hook_output(Context *ctx, Frame *frame, Packet *packet) noex
         verdict = hook_raw(ctx, rules, frame, packet, &walk, HOOK_OUTPUT, &walked)
         if verdict:
             return verdict
+    if packet.ct_info == CT_RELATED and packet.ct == NO_ENTRY and not ctx.resume:
+        packet.ct_info = CT_NONE        # the answer to an untracked packet: no rule said how, and now it is tracked
     verdict = track(ctx, packet)
     if verdict:
         return verdict

@@ -23,7 +23,7 @@ from ..core.native cimport load16, load16be, store16
 from ..core.packet cimport PACKET_LOCAL, Packet, Tuple
 from ..core.verdict cimport NAT_MALFORMED
 from ..io.checksum cimport adjust, delta16, nonzero
-from .conntrack cimport IPS_DST_NAT, IPS_SRC_NAT, CtEntry
+from .conntrack cimport IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, CtEntry
 from .rewrite cimport (
     ICMP_CHECKSUM_AT, ICMP_ID_AT, IPV4_CHECKSUM, NAT_DST, NAT_SRC, TCP_CHECKSUM_AT, UDP_CHECKSUM_AT, NatEnd, NatManip,
     icmp_has_id, ip_delta, nat_inverse, proto_is_icmp, rewrite_address, still_same, update_icmp,
@@ -52,7 +52,7 @@ cdef uint8_t quote_rewrite(const CtEntry *entry, Packet *packet, Frame *frame, i
     cdef NatEnd end = nat_inverse(&entry.tuple[1 - direction], outer)
     cdef Quote quote
     cdef uint32_t addresses
-    if packet.l4[0] == (ICMP4_REDIRECT if packet.family == 4 else ICMP6_REDIRECT):
+    if is_redirect(packet):
         return NAT_MALFORMED
     if not entry.status & (IPS_SRC_NAT if manip == direction else IPS_DST_NAT):
         return 0
@@ -63,6 +63,16 @@ cdef uint8_t quote_rewrite(const CtEntry *entry, Packet *packet, Frame *frame, i
     update_icmp(packet, frame, quote_translate(&quote, &end), addresses)
     rewrite_address(packet, outer, &end.ip, addresses)
     return 0
+
+cdef uint8_t quote_unbound(const CtEntry *entry, const Packet *packet) noexcept nogil:
+    """The same for an entry that is not translated. Has NAT not settled both of its ends, it may yet be: no redirect then.
+    (Such is one that an answer to an answer has confirmed: no packet of its own has come as far.)"""
+    if entry.status & IPS_SRC_NAT_DONE and entry.status & IPS_DST_NAT_DONE:
+        return 0
+    return NAT_MALFORMED if proto_is_icmp(packet.tuple.proto) and is_redirect(packet) else 0
+
+cdef inline bint is_redirect(const Packet *packet) noexcept nogil:
+    return packet.l4[0] == (ICMP4_REDIRECT if packet.family == 4 else ICMP6_REDIRECT)
 
 
 cdef inline bint quote_parse(Quote *quote, const Packet *packet) noexcept nogil:

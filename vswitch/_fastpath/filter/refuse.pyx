@@ -17,7 +17,7 @@ from ..l3.answer cimport complain, reset
 from ..l3.hop cimport untag
 from .confirm cimport ct_attach, ct_detach
 from .conntrack cimport CT_CONFIRMED, Conntrack, CtEntry, ct_lock, ct_same
-from .rule cimport QUEUE_BYPASS, Target, place
+from .rule cimport HOOK_OUTPUT, QUEUE_BYPASS, Target, place
 from .states cimport TCP_CLOSE
 from .walk cimport VERDICT_ACCEPT, VERDICT_QUEUE, VERDICT_REJECT
 
@@ -35,7 +35,7 @@ cdef uint8_t refuse(Context *ctx, Frame *frame, Packet *packet, uint8_t verdict,
         if arg == 0:
             if reset(ctx, frame, packet):
                 close_connection(ctx.ct, packet, ctx.now_s)
-        elif sum_right(frame, packet):
+        elif may_complain(packet, hook) and sum_right(frame, packet):
             complain(ctx, frame, packet, <uint8_t>(arg >> 8), <uint8_t>arg, 0)
         return RULE_REJECT
     return <uint8_t>(RULE_RAW + table)
@@ -51,9 +51,14 @@ cdef void close_connection(Conntrack *ct, const Packet *packet, uint32_t now_s) 
         entry.expires_s = now_s + ct.shared.settings.tcp[TCP_CLOSE]
     spin_unlock(ct_lock(ct, packet.ct))
 
+cdef inline bint may_complain(const Packet *packet, uint32_t hook) noexcept nogil:
+    """Of its own ICMP the switch tells nobody but the books. (The kernel cannot: its ICMP socket is busy sending it.)"""
+    return hook != HOOK_OUTPUT or packet.tuple.proto not in (PROTO_ICMP, PROTO_ICMPV6)
+
 cdef bint sum_right(const Frame *frame, const Packet *packet) noexcept nogil:
-    """Whether the payload is what was sent, so that the sender can be told (nf_reject_verify_csum). As the kernel has it, a
-    protocol that it does not know is taken for one with a checksum over all of its payload."""
+    """Whether the payload is what was sent, so that the sender can be told (nf_reject_verify_csum). As the kernel has it,
+    a protocol that it does not know is taken for one with a checksum over all of its payload. Zeros alone have a right
+    one in IPv4."""
     cdef uint8_t proto = packet.tuple.proto
     cdef uint64_t total
     if packet.flags & PACKET_BAD_CHECKSUM or (
@@ -65,7 +70,7 @@ cdef bint sum_right(const Frame *frame, const Packet *packet) noexcept nogil:
     total = sum_words(packet.l4, packet.l4_length)
     if packet.family == 6:
         total += sum_length(packet.l4_length) + sum_pseudo6(packet.l3, proto)
-    return fold(total) == 0xffff
+    return total == 0 or fold(total) == 0xffff
 
 cdef uint8_t queue(Context *ctx, Frame *frame, Packet *packet, uint32_t table, uint32_t hook, uint16_t number,
                    const Target *target) noexcept nogil:

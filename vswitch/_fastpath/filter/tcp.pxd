@@ -143,11 +143,13 @@ cdef inline bint rst_misses(const CtEntry *entry, uint64_t direction, const Segm
     return not (entry.last_index == SEGMENT_ACK and entry.last_dir == direction and s.seq == entry.last_end)
 
 cdef inline bint rst_answers(const CtEntry *entry, uint64_t direction, const Segment *s) noexcept nogil:
-    """It refuses the other end's SYN or ACK that we had let pass: no window tells of those."""
+    """It refuses the other end's SYN or ACK that we had let pass: no window tells of those. Of an ACK the kernel does not
+    ask which end's it was, until the connection is assured."""
+    if not entry.status & IPS_ASSURED and entry.last_index == SEGMENT_ACK and s.ack == entry.last_end:
+        return True
     if entry.last_dir == direction:
         return False
-    if s.ack == entry.last_end and ((entry.status & IPS_SEEN_REPLY and entry.last_index == SEGMENT_SYN)
-                                    or (not entry.status & IPS_ASSURED and entry.last_index == SEGMENT_ACK)):
+    if s.ack == entry.last_end and entry.status & IPS_SEEN_REPLY and entry.last_index == SEGMENT_SYN:
         return True
     return (entry.state == TCP_SYN_SENT and entry.last_index == SEGMENT_ACK and entry.last_dir == CT_REPLY_DIR
             and s.seq == entry.last_ack)

@@ -85,8 +85,9 @@ cdef inline int ct_update(Conntrack *ct, Packet *packet, uint32_t index, uint64_
     if fate == TRACK_REOPEN or (fate == TRACK_ACCEPT and not timeout):
         entry.expires_s = now_s
         entry.status |= IPS_DYING
-    elif direction == CT_REPLY_DIR and fate != TRACK_INVALID and not entry.status & IPS_SEEN_REPLY:
-        entry.status |= IPS_SEEN_REPLY
+    if (direction == CT_REPLY_DIR and fate != TRACK_INVALID and fate != TRACK_REOPEN
+            and not entry.status & IPS_SEEN_REPLY):
+        entry.status |= IPS_SEEN_REPLY  # even by a reset that ends it: rules still see the entry
     # Unconfirmed entries have nothing to tell yet.
     status = (status ^ entry.status) | (state ^ entry.state) if entry.use != CT_UNCONFIRMED else 0
     spin_unlock(ct_lock(ct, index))
