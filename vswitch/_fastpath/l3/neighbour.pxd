@@ -102,7 +102,9 @@ cdef inline uint16_t neighbour_device(const Neighbour *n) noexcept nogil:
     return <uint16_t>(n.key >> 32)
 
 cdef inline uint64_t neighbour_hash(const Neighbours *table, uint64_t device, const Ip *ip) noexcept nogil:
-    return mix64(ip.high ^ table.header.seed[0] ^ device, ip.low ^ table.header.seed[1])
+    # Twice: after one multiplication the hosts of a network, one after another, may lie a few slots apart and fill a window.
+    return mix64(mix64(ip.high ^ table.header.seed[0] ^ device, ip.low ^ table.header.seed[1]),
+                 0x9e3779b97f4a7c15ULL)
 
 cdef inline Neighbour *neighbour_read(const Neighbours *table, uint16_t device, const Ip *ip,
                                       uint64_t *link) noexcept nogil:
