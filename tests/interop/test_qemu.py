@@ -144,7 +144,11 @@ def card_counters(vm: VirtualMachine, direction: str) -> tuple[int, int]:
 
 
 def mean_size(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """The mean size in bytes of the frames moved between two readings of the counters."""
+    """The mean size in bytes of the frames moved between two readings of the counters.
+
+    How large super-frames grow is up to the pacing of a slow machine's TCP; a mean above one wire frame is all that is
+    certain, and impossible without them.
+    """
     return (after[0] - before[0]) / (after[1] - before[1])
 
 
@@ -192,7 +196,7 @@ def test_tcp_into_the_machine_arrives_whole_in_super_frames(host: Host) -> None:
         peer.sendall(data)
         peer.shutdown(socket.SHUT_WR)
         receive(peer)  # to the end: the machine has written the file
-    assert mean_size(before, card_counters(host.vm, "rx")) > 2 * WIRE_FRAME_BYTES
+    assert mean_size(before, card_counters(host.vm, "rx")) > WIRE_FRAME_BYTES
     assert host.vm.run("sha256sum </tmp/in").split()[0] == hashlib.sha256(data).hexdigest()
 
 
@@ -203,7 +207,7 @@ def test_tcp_out_of_the_machine_arrives_whole_in_super_frames(host: Host) -> Non
     before = card_counters(host.vm, "tx")
     with host.connect(5002) as peer:
         data = receive(peer)
-    assert mean_size(before, card_counters(host.vm, "tx")) > 2 * WIRE_FRAME_BYTES
+    assert mean_size(before, card_counters(host.vm, "tx")) > WIRE_FRAME_BYTES
     assert hashlib.sha256(data).hexdigest() == expected
 
 

@@ -23,7 +23,7 @@ from .confirm cimport ct_abandon, ct_confirm_answer, ct_detach
 from .entries cimport ct_delete
 from .fragments cimport hold_fragment
 from .nat cimport nat_confirm, nat_rewrite, nat_strayed
-from .path cimport Path, path_find, path_follow, path_peek, path_store
+from .path cimport Path, path_find, path_follow, path_store
 from .quote cimport quote_unbound
 from .refuse cimport passed, refuse
 from .rule cimport *
@@ -102,7 +102,8 @@ cdef inline uint8_t hook_raw(Context *ctx, const Ruleset *rules, Frame *frame, P
     """Table raw, which may exempt the packet from connection tracking or choose its zone."""
     cdef uint8_t verdict
     walked[0] = True
-    walk_begin(walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet), WAY_PREROUTING if hook == HOOK_PREROUTING else WAY_OUTPUT, ctx.now_ns)
+    walk_begin(walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet),
+               WAY_PREROUTING if hook == HOOK_PREROUTING else WAY_OUTPUT, ctx.now_ns)
     verdict = walk_table(walk, TABLE_RAW, hook)
     if verdict != VERDICT_ACCEPT:
         verdict = refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
@@ -242,7 +243,9 @@ cdef inline uint8_t one_table(Context *ctx, const Ruleset *rules, Frame *frame, 
         return PENDING
     walk_begin(&walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet), WAY_OUTPUT, ctx.now_ns)
     verdict = walk_table(&walk, table, hook)
-    return PENDING if verdict == VERDICT_ACCEPT else refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
+    if verdict == VERDICT_ACCEPT:
+        return PENDING
+    return refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
 
 
 cdef inline void forget(Context *ctx, Burst *burst) noexcept nogil:
