@@ -10,6 +10,7 @@ from ..filter.rule cimport Ruleset
 from ..io.ring cimport MemoryPort, MemoryRings
 from ..l2.fdb cimport Fdb
 from ..l3.route cimport RouteTable
+from .blocks cimport BlockOwner
 from .counters cimport MAX_WORKERS
 from .ip cimport Ip
 
@@ -116,11 +117,9 @@ cdef struct Snapshot:
     bint nat                            # there is NAT somewhere: new connections are to be bound
     const Ruleset *rules                # NULL: none, every policy is ACCEPT
 
-cdef class SnapshotOwner:
+cdef class SnapshotOwner(BlockOwner):
     cdef Snapshot snapshot
-    cdef list _blocks                   # what the pointers point into
     cdef object _tables                 # keeps the FDBs and memory ports of this picture alive
-    cdef void *_block(self, size_t size) except NULL
     cdef _fill_bridge(self, Bridge *bridge, view, list ports)
     cdef _fill_port(self, Port *port, view, dict memory)
     cdef _fill_own_port(self, MemoryRings rings)

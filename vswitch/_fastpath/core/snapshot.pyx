@@ -2,7 +2,6 @@
 from ipaddress import ip_address, ip_network
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
 from ..filter.ruleset cimport CompiledRuleset
 from ..io.ring cimport MemoryRings
@@ -39,21 +38,13 @@ def tuple_of(route):
 cdef dict KINDS = {"tap": PORT_TAP, "packet": PORT_PACKET, "memory": PORT_MEMORY}
 
 
-cdef class _Block:
-    cdef void *memory
-
-    def __dealloc__(self):
-        PyMem_Free(self.memory)
-
-
-cdef class SnapshotOwner:
+cdef class SnapshotOwner(BlockOwner):
     """The memory of one snapshot: `bridges` and `ports` are dataplane.BridgeView and PortView, `fdbs` maps a bridge's id to
     its ForwardingDatabase, `memory` a port's id to its MemoryRings. Freed when no worker can look at it any more: whoever
     publishes the next one keeps this object until then."""
 
     def __init__(self, uint64_t generation, list bridges, list ports, dict fdbs, dict memory, layer3=None):
         cdef uint32_t n_bridges = 1 + max([view.id for view in bridges], default=0)
-        self._blocks = []
         self._tables = (fdbs, memory, layer3)
         self.snapshot.generation = generation
         self.snapshot.n_ports = 1 + max([view.id for view in ports], default=0)
@@ -154,14 +145,6 @@ cdef class SnapshotOwner:
         for id in range(self.snapshot.n_ports):
             if self.snapshot.ports[id].kind != PORT_NONE and self.snapshot.ports[id].bridge == bridge:
                 self.snapshot.ports[id].flags |= PORT_IP
-
-    cdef void *_block(self, size_t size) except NULL:
-        cdef _Block block = _Block()
-        block.memory = PyMem_Calloc(1, max(size, 1))
-        if block.memory == NULL:
-            raise MemoryError
-        self._blocks.append(block)
-        return block.memory
 
     cdef _fill_bridge(self, Bridge *bridge, view, list ports):
         cdef uint16_t *ids

@@ -2,17 +2,17 @@
 from libc.stdint cimport uint32_t
 
 from ..core.arena cimport Arena
+from ..core.blocks cimport BlockOwner
 from ..core.ip cimport Ip
 from .path cimport PathTable
 from .rule cimport Chain, Match, Rule, Ruleset, Target
 
 cdef Ip ip_of(bytes raw) except *
 
-cdef class CompiledRuleset:
+cdef class CompiledRuleset(BlockOwner):
     cdef Ruleset rules                  # what a snapshot points at; this object must live as long
     cdef PathTable paths
     cdef Arena _arena                   # of the paths
-    cdef list _blocks
     cdef dict _set_of
     cdef Chain *_chains
     cdef Rule *_rules
@@ -20,7 +20,6 @@ cdef class CompiledRuleset:
     cdef Target *_targets
     cdef uint32_t _n_matches
     cdef uint32_t _n_targets
-    cdef void *_block(self, size_t size) except NULL
     cdef _count_records(self, list chains, size_t *n_rules, size_t *n_matches, size_t *n_targets)
     cdef _fill_chains(self, list v4, list v6)
     cdef _fill_sets(self)

@@ -7,7 +7,6 @@ import os
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
 from ..core.arena cimport Arena
 from ..core.ip cimport Ip
@@ -21,21 +20,13 @@ cdef enum:
     MULTIPORT_MAX = 15
 
 
-cdef class _Block:
-    cdef void *memory
-
-    def __dealloc__(self):
-        PyMem_Free(self.memory)
-
-
-cdef class CompiledRuleset:
+cdef class CompiledRuleset(BlockOwner):
     """`ipv4` and `ipv6` are lists of ChainView, `devices` and `addresses` lists of DeviceView (by device index) and
     AddressView; counter ids must lie below `capacity`, `paths` bounds the verdict cache. Raises ValueError."""
 
     def __init__(self, uint64_t generation, list ipv4, list ipv6, devices=(), addresses=(),
                  uint32_t capacity=0xffffffffu, uint32_t paths=PATHS):
         cdef size_t n_rules = 0, n_matches = 0, n_targets = 0
-        self._blocks = []
         self._set_of = {}
         self.rules.generation = generation
         self._fill_devices(devices, addresses)
@@ -75,14 +66,6 @@ cdef class CompiledRuleset:
         """The (table, hook) pairs where packets of the family have anything to walk."""
         return [(table, hook) for table in range(TABLES) for hook in range(HOOKS)
                 if self.rules.entry[family == 6][table][hook] != NO_CHAIN]
-
-    cdef void *_block(self, size_t size) except NULL:
-        cdef _Block block = _Block()
-        block.memory = PyMem_Calloc(1, max(size, 1))
-        if block.memory == NULL:
-            raise MemoryError
-        self._blocks.append(block)
-        return block.memory
 
     cdef _count_records(self, list chains, size_t *n_rules, size_t *n_matches, size_t *n_targets):
         """Upper bounds: what lies in the rules themselves is not taken off."""

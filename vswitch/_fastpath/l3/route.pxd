@@ -11,6 +11,7 @@ it.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from ..core.blocks cimport BlockOwner
 from ..core.ip cimport Ip, ip4_word, ip_is_v4
 
 cdef extern from *:
@@ -70,10 +71,8 @@ cdef inline bint route_starts_by(const RouteStart *start, uint64_t high, uint64_
     return start.high < high or (start.high == high and start.low <= low)
 
 
-cdef class Routes:
+cdef class Routes(BlockOwner):
     cdef RouteTable table
-    cdef list _blocks                   # what the pointers point into
-    cdef void *_block(self, size_t size) except NULL
     cdef _fill_routes(self, list routes)
     cdef _fill_ranges4(self, list ranges)
     cdef _fill_ranges6(self, list ranges)

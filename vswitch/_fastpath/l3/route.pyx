@@ -6,17 +6,9 @@ first given counts.
 """
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
 
 MAPPED = bytes(10) + b"\xff\xff"
 V4_BITS = 96
-
-
-cdef class _Block:
-    cdef void *memory
-
-    def __dealloc__(self):
-        PyMem_Free(self.memory)
 
 
 def _checked(network, prefix, gateway, device):
@@ -77,11 +69,10 @@ def _leave(around, place, answers, answer):
     return answer
 
 
-cdef class Routes:
+cdef class Routes(BlockOwner):
     """The routes of one router: an iterable of (network, prefix, gateway, device)."""
 
     def __init__(self, routes=()):
-        self._blocks = []
         chosen = _distinct(routes)
         self._fill_routes(chosen)
         self._fill_ranges4(_ranges(_spans(chosen, True), 1 << 32))
@@ -89,14 +80,6 @@ cdef class Routes:
 
     def __len__(self):
         return self.table.n
-
-    cdef void *_block(self, size_t size) except NULL:
-        cdef _Block block = _Block()
-        block.memory = PyMem_Calloc(1, max(size, 1))
-        if block.memory == NULL:
-            raise MemoryError
-        self._blocks.append(block)
-        return block.memory
 
     cdef _fill_routes(self, list routes):
         cdef Route *rows = <Route *>self._block(len(routes) * sizeof(Route))
