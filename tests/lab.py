@@ -30,8 +30,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import pytest
 
@@ -140,7 +139,21 @@ class Running:
             return self.process.wait()
 
 
-class Lab:
+class Closing:
+    """What is closed at the end of its `with`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        raise NotImplementedError
+
+
+class Lab(Closing):
     """Namespaces, devices and processes with one lifetime."""
 
     def __init__(self) -> None:
@@ -149,14 +162,6 @@ class Lab:
         self._directory: Path | None = None
         self._processes = itertools.count()
         atexit.register(self.close)
-
-    def __enter__(self) -> Lab:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Take down all that the lab made. Doing it twice does no harm."""

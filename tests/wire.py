@@ -20,11 +20,10 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 
 import pytest
 
-from tests.lab import inside
+from tests.lab import Closing, inside
 
 LIMIT_S = 10.0
 TEST_ETHERTYPE = 0x88B5  # local experimental, 802.1Q-2018 annex H
@@ -64,7 +63,7 @@ def carries(kind: int) -> Match:
     return lambda frame: ethertype(frame) == kind
 
 
-class Wire:
+class Wire(Closing):
     """A device's frames, from now on."""
 
     def __init__(self, device: str, netns: str | None) -> None:
@@ -76,14 +75,6 @@ class Wire:
             self._sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
             self._sock.bind((device, ETH_P_ALL))
             self.mac = self._sock.getsockname()[4].hex(":")
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop listening."""

@@ -22,10 +22,9 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
-from tests.lab import Lab, inside
+from tests.lab import Closing, Lab, inside
 from tests.oracle import topology
 from tests.oracle.proc import connections
 from tests.oracle.rules import TABLES
@@ -76,7 +75,7 @@ BLANK = "".join(
 )
 
 
-class KernelSubject:
+class KernelSubject(Closing):
     """The kernel's netfilter; `with KernelSubject() as kernel`, as root."""
 
     def __init__(self, name: str = "kernel") -> None:
@@ -86,14 +85,6 @@ class KernelSubject:
         self._undo = contextlib.ExitStack()
         self._taps: dict[str, int] = {}
         self._open()
-
-    def __enter__(self) -> KernelSubject:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Take the namespace down."""

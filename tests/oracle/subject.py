@@ -1,8 +1,7 @@
 """What is compared: two routers behind one face.
 
 A `Subject` is a router of `topology` that does what iptables rules say. The kernel is one (`kernel.KernelSubject`); the
-switch becomes another by a class with the same four methods and `reset`, which drives two memory ports in step, as
-tests/switchboard.py does, and is put beside this file as `switch.SwitchSubject`.
+switch is the other (`switch.SwitchSubject`), driven step by step through memory ports.
 
 - `reset` forgets connections and half-received datagrams, as if the router had just been started.
 - `load` replaces the rules of all tables of both families and sets all counters to zero. Its texts are whole

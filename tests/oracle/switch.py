@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from ipaddress import ip_address, ip_interface
-from types import TracebackType
 
+from tests.lab import Closing
 from tests.oracle import topology
 from tests.oracle.build import ICMP, ICMPV6
 from tests.oracle.kernel import BLANK
@@ -36,7 +36,7 @@ UNLIMITED = 1_000_000
 FRAGMENTS_LAST_NS = 60 * SECOND
 
 
-class SwitchSubject:
+class SwitchSubject(Closing):
     """The switch's fast path; `with SwitchSubject() as switch`."""
 
     def __init__(self, name: str = "switch", *, network: bool = False) -> None:
@@ -57,14 +57,6 @@ class SwitchSubject:
         self._firewall = Firewall(self._board.dataplane)
         self._publish(None)
         self._meet_neighbours()
-
-    def __enter__(self) -> SwitchSubject:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give back what it holds."""
