@@ -8,11 +8,18 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.lab import Lab, require_root
 
 if TYPE_CHECKING:
     from vswitch.ports import Links
+
+
+# A change is judged by the same examples each time; `make test PYTEST_ARGS=--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("explore", derandomize=False)
+settings.register_profile("steady", derandomize=True, database=None)
+settings.load_profile("steady")
 
 
 def pytest_configure() -> None:

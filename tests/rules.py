@@ -245,7 +245,8 @@ def answer_of(op: int, flags: int, args: Any, state: State) -> bool | tuple[bool
     if op in whole:
         if pkt.fragment:
             return False
-        if len(pkt.layer4()[: pkt.cut]) < (20 if pkt.proto == TCP else 8):
+        least = 4 if op == MatchOp.MULTIPORT else 20 if pkt.proto == TCP else 8
+        if len(pkt.layer4()[: pkt.cut]) < least:
             raise HotDrop
     if MatchOp.CTSTATE <= op <= MatchOp.CTDIR or op == MatchOp.CONNMARK:
         return _connection_answer(op, flags, args, state)

@@ -44,7 +44,6 @@ matches = st.one_of(
     asking(MatchOp.CTORIGDSTPORT, PORTS),
     asking(MatchOp.CTSTATUS, st.sampled_from([(2,), (16,), (32,), (6,)])),
     asking(MatchOp.CTDIR, st.integers(0, 1).map(lambda way: (way,))),
-    asking(MatchOp.FRAGMENT, st.just(())),
 )
 own = st.tuples(
     st.none() | asking(MatchOp.SRC, nets),
@@ -52,6 +51,7 @@ own = st.tuples(
     st.none() | asking(MatchOp.IN, interfaces),
     st.none() | asking(MatchOp.OUT, interfaces),
     st.none() | asking(MatchOp.PROTO, st.sampled_from([(6,), (17,)])),
+    st.none() | asking(MatchOp.FRAGMENT, st.just(())),  # the rule's own option: asked before any match, as in the kernel
     st.none() | asking(MatchOp.DPORT, PORTS),
     st.none() | asking(MatchOp.SPORT, PORTS),
 ).map(lambda found: [match for match in found if match])
