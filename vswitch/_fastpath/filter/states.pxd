@@ -17,3 +17,7 @@ cdef enum:
 cdef inline bint tcp_closing(int state) noexcept nogil:
     """One end at least has finished: the connection may make room for others, and its numbers tell little."""
     return TCP_FIN_WAIT <= state <= TCP_CLOSE
+
+cdef inline bint tcp_over(int state) noexcept nogil:
+    """Nothing more is due: the ports may be used again. The kernel's order has a simultaneous SYN among those states."""
+    return state >= TCP_TIME_WAIT
