@@ -89,10 +89,14 @@ def _connections(here: Subject, there: Subject, translation: Translation) -> lis
             for subject, entries in ((here, left), (there, right)) for entry in entries]  # fmt: skip
 
 
-def _tuples(subject: Subject) -> set[Tuple]:
-    """Of all connections, in both directions and either order of ends."""
-    ways = {way for entry in subject.conntrack() for way in (entry.original, entry.reply)}
-    return ways | {way.reversed() for way in ways}
+def _tuples(subject: Subject) -> dict[Tuple, frozenset[int]]:
+    """Of all connections, in both directions and either order of ends, with the zones that they are in."""
+    zones: dict[Tuple, frozenset[int]] = {}
+    for entry in subject.conntrack():
+        for way, zone in zip((entry.original, entry.reply), entry.zones, strict=True):
+            for ends in (way, way.reversed()):
+                zones[ends] = zones.get(ends, frozenset()) | {zone}
+    return zones
 
 
 def _same_connection(here: Connection, there: Connection, translation: Translation) -> bool:

@@ -14,7 +14,7 @@ from tests.oracle.compare import case
 from tests.oracle.deliberate import DIFFERENCES, is_deliberate
 from tests.oracle.proc import connections
 from tests.oracle.shrink import shrunk
-from tests.oracle.subject import Tuple
+from tests.oracle.subject import Connection, Tuple
 from tests.oracle.translation import Translation, choices
 from tests.oracle.wire import Editor, parse
 
@@ -59,11 +59,12 @@ PORTS = "-A POSTROUTING -p tcp -j MASQUERADE --to-ports 2000-2003 --random"
     (PORTS.replace("tcp", "udp"), nat("203.0.113.1", 2000), nat("203.0.113.1", 2004), True),
 ])  # fmt: skip
 def test_a_choice_is_free_within_its_rule(rules: str, here: Tuple, there: Tuple, could: bool) -> None:
-    assert Translation(lambda: (set(), set()), rules).same(here, there) is could
+    assert Translation(lambda: ({}, {}), rules).same(here, there) is could
 
 
 def test_a_choice_once_made_binds_in_both_directions_while_the_connection_lives() -> None:
-    alive = {nat("203.0.113.1", 2000)}, {nat("203.0.113.1", 2001)}
+    zone = frozenset((0,))
+    alive = {nat("203.0.113.1", 2000): zone}, {nat("203.0.113.1", 2001): zone}
     translation = Translation(lambda: alive, PORTS)
     assert translation.same(nat("203.0.113.1", 2000), nat("203.0.113.1", 2001))
     assert translation.same(nat("203.0.113.1", 2000).reversed(), nat("203.0.113.1", 2001).reversed())
