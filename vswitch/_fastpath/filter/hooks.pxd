@@ -6,9 +6,9 @@
     hook_output             raw | conntrack | mangle | nat: destination | filter | security
     hook_postrouting        [mangle, after OUTPUT] | nat: source | confirm
 
-A packet of a known connection walks no rules: `half` finds what its like came to (path.pxd). Table raw alone is walked for
-every packet, as no connection is known before it. A packet that a user's process has let pass (QUEUE) comes through here
-again, past the tables that it has been through (`Context.resume`).
+A packet of a known connection walks no rules: `half` finds what its like came to (path.pxd). Table raw alone is walked
+for every packet, as no connection is known before it. A packet that a user's process has let pass (QUEUE) comes through
+here again, past the tables that it has been through (`Context.resume`).
 
 All return PENDING, DONE where somebody else has the packet now, or why it ends; `forget`, a stage, then sees to its connection.
 """
@@ -30,7 +30,8 @@ from .refuse cimport passed, refuse
 from .rule cimport *
 from .track cimport ct_burst, ct_track
 from .walk cimport (
-    VERDICT_ACCEPT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_resume, walk_table, walk_way,
+    VERDICT_ACCEPT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_resume, walk_table,
+    walk_way,
 )
 
 # PREROUTING

@@ -19,5 +19,5 @@ cdef inline bint tcp_closing(int state) noexcept nogil:
     return TCP_FIN_WAIT <= state <= TCP_CLOSE
 
 cdef inline bint tcp_over(int state) noexcept nogil:
-    """Nothing more is due: the ports may be used again. The kernel's order has a simultaneous SYN among those states."""
+    """Nothing more is due: the ports may be used again. By the kernel's order of states a simultaneous SYN is one."""
     return state >= TCP_TIME_WAIT
