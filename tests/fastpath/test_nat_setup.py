@@ -146,6 +146,17 @@ def test_two_public_addresses_of_one_server_give_way_at_the_source() -> None:
     assert nat.binder.counters() == {"exhausted": 0, "retried": 0, "moved": 1}
 
 
+def test_an_answer_that_its_zone_hides_from_its_connection_gets_no_port_of_its_own() -> None:
+    nat = Nat()
+    assert nat.cross(nat.arrive(udp(), zone_reply=1)) == 0
+    answer = nat.arrive(udp(SERVER, 53, CLIENT, 40000))
+    assert nat.cross(answer) == reason("conntrack_clash")
+    answer.abandon()
+    assert nat.table.counters().used == 1
+    assert nat.cross(nat.arrive(udp(SERVER, 53, CLIENT, 40000), zone_reply=1)) == 0, "so it is found"
+    assert nat.table.counters().used == 1
+
+
 def test_two_pings_with_one_identifier() -> None:
     nat = Nat(snat=rule(SRC, PUBLIC))
     chosen = [connection(nat, ETHER / IP(src=client, dst=SERVER) / ICMP(id=7))[1] for client in clients(5)]

@@ -2,8 +2,9 @@
 
 The address: the only one, the one of the range that source and destination hash to, or the network's with the host
 part kept. The port: the packet's own while it may stay and nobody has it; else from the range, without a range from
-the class that the kernel keeps ports in (below 512, below 1,024, above), where natport.pyx finds one. ICMP's identifiers
-likewise. Where an address has none for source translation, unlike in the kernel the next ones of the range serve.
+the class that the kernel keeps ports in (below 512, below 1,024, above), where natport.pyx finds one. ICMP's
+identifiers likewise. Where an address has none left for source translation, unlike in the kernel the range's next
+ones serve.
 """
 from socket import AF_INET, AF_INET6, inet_pton
 
@@ -11,14 +12,14 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ..core.frame cimport Frame
-from ..core.ip cimport Ip, ip4_at, ip6_at
-from ..core.native cimport count, monotonic_ns, prefetch
+from ..core.ip cimport PROTO_UDP, PROTO_UDPLITE, Ip, ip4_at, ip6_at
+from ..core.native cimport count, monotonic_ns, prefetch, spin_unlock
 from ..core.packet cimport NO_ENTRY, Packet, Tuple
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
 from .confirm cimport ct_confirm
 from .conntrack cimport (
-    CT_CONFIRMED, CT_CONTROL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, ConnectionTable,
-    Conntrack, CtEntry, ct_same,
+    CT_CONFIRMED, CT_CONTROL, CT_ORIGINAL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
+    ConnectionTable, Conntrack, CtEntry, ct_find_locked, ct_hash, ct_lock, ct_same,
 )
 from .entries cimport KILL_ANY, ct_kill
 from .natport cimport nat_port, nat_taken
@@ -98,6 +99,8 @@ cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint3
     cdef bint known = choice.index == packet.ct and choice.serial == entry.serial
     if packet.ct == NO_ENTRY or not entry.status & IPS_SRC_NAT_DONE:
         return CONNTRACK_CLASH          # another has the original tuple; or NAT has no say in the connection
+    if crosses(ct, entry, now_s):
+        return CONNTRACK_CLASH
     memset(&again, 0, sizeof(again))
     again.manip = NAT_SRC
     again.flags = NAT_PROTO_RANDOM
@@ -113,6 +116,22 @@ cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint3
     count(&nat.retried if entry.status & IPS_SRC_NAT else &nat.moved, 1)
     bind(entry, &reply, NAT_SRC)
     return 0
+
+cdef bint crosses(Conntrack *ct, const CtEntry *entry, uint32_t now_s) noexcept nogil:
+    """Whether this is another connection's talk from its other end, which only a rule's choice of zones keeps from being
+    found: of UDP nobody would know it by another port (nf_nat_used_tuple_new of the kernel)."""
+    cdef const Tuple *reply = &entry.tuple[CT_REPLY_DIR]
+    cdef uint64_t direction = 0
+    cdef uint32_t index
+    cdef bint translated
+    if entry.status & (IPS_SRC_NAT | IPS_DST_NAT) or (reply.proto != PROTO_UDP and reply.proto != PROTO_UDPLITE):
+        return False
+    index = ct_find_locked(ct, reply, ct_hash(ct, reply), now_s, &direction)
+    if index == NO_ENTRY:
+        return False
+    translated = ct.entry[index].status & (IPS_SRC_NAT | IPS_DST_NAT)
+    spin_unlock(ct_lock(ct, index))
+    return direction == CT_ORIGINAL and not translated
 
 cdef uint8_t nat_retry(Conntrack *ct, Nat *nat, Packet *packet, Frame *frame, uint32_t now_s) noexcept nogil:
     """See nat_confirm: the connection clashed with another. What the packet was rewritten to is rewritten again."""
