@@ -6,7 +6,7 @@ import itertools
 import random
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.oracle.deliberate import is_deliberate
 from tests.oracle.driver import Driver, Sent
@@ -16,7 +16,7 @@ from tests.oracle.scenario import scenario
 from tests.oracle.steps import Step
 from tests.oracle.subject import Connection, Subject, Tuple
 from tests.oracle.translation import Translation
-from tests.oracle.twins import about_twins
+from tests.oracle.twins import about_twins, twins
 
 PACKETS = 100
 PACKETS_AT_MOST = 500
@@ -85,7 +85,7 @@ def _told(number: int, step: Step, here: str, there: str, pair: tuple[Sent, Sent
 
 def _connections(here: Subject, there: Subject, translation: Translation) -> list[str]:
     """The tables as sets; what is left over is paired by what may stand for each other."""
-    one, other = Counter(here.conntrack()), Counter(there.conntrack())
+    one, other = (Counter(_without_progress(subject.conntrack())) for subject in (here, there))
     left, right = list((one - other).elements()), list((other - one).elements())
     for entry in list(left):
         twin = next((candidate for candidate in right if _same_connection(entry, candidate, translation)), None)
@@ -94,6 +94,12 @@ def _connections(here: Subject, there: Subject, translation: Translation) -> lis
             right.remove(twin)
     return [f"conntrack: only {subject.name}: {_entry(entry)}"
             for subject, entries in ((here, left), (there, right)) for entry in entries]  # fmt: skip
+
+
+def _without_progress(entries: list[Connection]) -> list[Connection]:
+    """Twins without what their packets, or the other's, have made of them."""
+    either = set(twins(entries)) if is_deliberate("twins") else set()
+    return [replace(entry, state="", flags=frozenset(), mark=0) if entry in either else entry for entry in entries]
 
 
 def _tuples(subject: Subject) -> dict[Tuple, frozenset[int]]:

@@ -1,15 +1,14 @@
 """Connections of one router that have a tuple in common, in one zone: whose a packet with it is, nobody has laid down.
 
 A rule that gives a zone to one direction alone lets it happen. The kernel compares the zones of a new connection with
-those of another in the direction in which that one has the tuple. Say A has it as its reply, in zone 0 either way, and B
-as its original, in zone 0, while B's replies are in zone 2: in the reply's direction they are in different zones, so B
-may be confirmed beside A. A packet that comes in zone 0 either way fits both. The kernel takes the one that it meets
-first in the chain of its hash table: the later one, as it inserts at the head, or the earlier one, once the table has
-been resized, which turns chains round. The switch takes the one in the first slot.
+those of another in the direction in which that one has the tuple. Say A has it as its reply, in zone 0 either way, and
+B as its original, in zone 0, while B's replies are in zone 2: in the reply's direction they are in different zones, so
+B may be confirmed beside A. A packet that comes in zone 0 either way, as the rule does not apply to it, fits both. Such
+are ICMP errors, above all: a rule that looks at ports sees those of no quoted packet.
 
-Packets of the two themselves mostly come by the rule that made them twins, and their zones tell. What comes without it
-are ICMP errors: a rule that looks at ports sees those of no quoted packet. An error to the wrong twin then is
-translated as that one's, or refused as not meant for its end.
+The kernel takes the one that it meets first in the chain of its hash table: the later one, as it inserts at the head,
+or the earlier one, once the table has been resized, which turns chains round. The switch takes the one in the first
+slot. Then the other one's translation is done, and its state goes on.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.oracle.driver import Sent
-from tests.oracle.subject import Connection, Outcome, Subject
-from tests.oracle.wire import Parsed, is_ip, parse
+from tests.oracle.subject import Connection, Subject
+from tests.oracle.wire import is_ip, parse
 
 
 def about_twins(subject: Subject, sent: Sent) -> bool:
-    """Whether all that came of a frame are ICMP errors, and the packet that they are about is one of a twin."""
-    came = _parsed(sent.frame)
-    if came is None or not all(_is_error(out) for out in sent.out):
+    """Whether a frame, or the packet that it quotes, is one of a twin."""
+    came = parse(sent.frame) if is_ip(sent.frame) else None
+    if came is None:
         return False
     ends = (came.quoted or came).tuple if came.is_error else came.tuple
     return any(
@@ -40,12 +39,3 @@ def twins(entries: list[Connection]) -> list[Connection]:
 
 def _places(entry: Connection) -> set[tuple[object, int]]:
     return {(entry.original, entry.zones[0]), (entry.reply, entry.zones[1])}
-
-
-def _is_error(out: Outcome) -> bool:
-    packet = _parsed(out[1])
-    return packet is not None and packet.is_error
-
-
-def _parsed(frame: bytes) -> Parsed | None:
-    return parse(frame) if is_ip(frame) else None
