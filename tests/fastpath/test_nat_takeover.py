@@ -31,16 +31,18 @@ def tcp(src: str, dst: str, ports: tuple[int, int], flags: str, seq: int, ack: i
     return ETHER / IP(src=src, dst=dst) / TCP(sport=ports[0], dport=ports[1], flags=flags, seq=seq, ack=ack)
 
 
-def converse(nat: Nat, segments: list[str], client: str = CLIENT, port: int = 40000, shown: str = PUBLIC) -> str:
+def converse(
+    nat: Nat, segments: list[str], client: str = CLIENT, port: int = 40000, shown: str = PUBLIC, **zones: int
+) -> str:
     """Segments both ways, of numbers that count from each end's first; the state that they lead to."""
     for said in segments:
         way, flags, seq, ack = said.split()
         numbers = OLD_SEQ + int(seq), OLD_SEQ + int(ack)
         if way == ">":
-            passage = nat.arrive(tcp(client, SERVER, (port, 80), flags, *numbers))
+            passage = nat.arrive(tcp(client, SERVER, (port, 80), flags, *numbers), **zones)
         else:
             seen = nat.table.rows(1, 100, nat.now)[0][0].reply.dport
-            passage = nat.arrive(tcp(SERVER, shown, (80, seen), flags, *numbers))
+            passage = nat.arrive(tcp(SERVER, shown, (80, seen), flags, *numbers), **zones)
         assert nat.cross(passage) == 0
     return nat.table.rows(1, 100, nat.now)[0][0].state
 
@@ -123,3 +125,12 @@ def test_where_two_take_over_one_port_the_later_one_gets_none() -> None:
     second.abandon()
     assert [row.original.src for row in nat.table.rows(1, 100, nat.now)[0]] == ["10.0.0.3"]
     assert nat.table.counters().used == 1
+
+
+def test_whose_other_end_begins_anew_is_in_the_zone_that_the_packet_came_in() -> None:
+    """Not in that of the old one's replies, by which the old one was found."""
+    nat = Nat()
+    converse(nat, CLOSING, shown=CLIENT, zone=2, zone_reply=1)
+    assert nat.cross(nat.arrive(tcp(SERVER, CLIENT, (80, 40000), "S", OLD_SEQ + 9), zone=2, zone_reply=1)) == 0
+    rows = [row for row in nat.table.rows(1, 100, nat.now)[0] if row.original.src == SERVER]
+    assert [(row.original.zone, row.reply.zone) for row in rows] == [(2, 1)]
