@@ -34,7 +34,14 @@ from .walk cimport (
     walk_way,
 )
 
+cdef enum:
+    AHEAD = 8                           # packets that the look-ups are ahead of the hooks
+
 # PREROUTING
+
+cdef inline void look_ahead(Context *ctx, const Burst *burst, uint32_t i) noexcept nogil:
+    if not burst.frames[i].verdict and burst.frames[i].flags & FRAME_IP:
+        ct_candidate(ctx.ct, burst.packets[i].hash)
 
 cdef inline void prerouting(Context *ctx, Burst *burst) noexcept nogil:
     """Look-ups in three steps, each fetching what the next will want: for many connections memory is what a packet costs."""
@@ -56,10 +63,11 @@ cdef inline void prerouting(Context *ctx, Burst *burst) noexcept nogil:
         n += 1
     if not n:
         return
+    for i in range(min(burst.n, <uint32_t>AHEAD)):
+        look_ahead(ctx, burst, i)
     for i in range(burst.n):
-        if not burst.frames[i].verdict and burst.frames[i].flags & FRAME_IP:
-            ct_candidate(ctx.ct, burst.packets[i].hash)
-    for i in range(burst.n):
+        if i + AHEAD < burst.n:
+            look_ahead(ctx, burst, i + AHEAD)
         frame = &burst.frames[i]
         if frame.verdict or not frame.flags & FRAME_IP:
             continue
