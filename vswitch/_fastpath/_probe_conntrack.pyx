@@ -13,7 +13,7 @@ from .core.native cimport load16, load16be, store16be
 from .core.packet cimport CT_NEW, CT_REPLY, CT_UNTRACKED, NO_ENTRY, PACKET_SHORT, Packet, Tuple
 from .filter.confirm cimport ct_abandon, ct_confirm
 from .filter.conntrack cimport (
-    CT_CONFIRMED, CT_FREE, CT_STORE, CT_VIEWS, ConnectionTable, Conntrack, CtEntry, ct_candidate, ct_find, ct_hash,
+    CT_CONFIRMED, CT_FREE, CT_STORE, CT_VIEWS, ConnectionTable, Conntrack, CtEntry, ct_candidate, ct_find, ct_hash, ct_tuple,
     ct_prefetch, ct_tuple_to,
 )
 from .filter.entries cimport ct_delete
@@ -112,7 +112,7 @@ cdef class Tracked:
 
     def translate(self, str what, uint16_t value):
         """Change the reply tuple as NAT or a rule does: "dport" or "zone"."""
-        cdef Tuple *reply = &self.table.view(self.worker).entry[self.packet.ct].tuple[1]
+        cdef Tuple *reply = &self.table.view(self.worker).entry[self.packet.ct].reply
         if what == "zone":
             reply.zone = value
         else:
@@ -143,7 +143,7 @@ def found(ConnectionTable table, uint32_t index, uint32_t now_s):
     cdef Tuple tuple
     ways = []
     for way in range(2):
-        tuple = ct.entry[index].tuple[way]
+        tuple = ct_tuple(&ct.entry[index], way)[0]
         if ct_find(ct, &tuple, ct_hash(ct, &tuple), now_s, &direction) == index:
             ways.append(direction)
     return ways
