@@ -18,7 +18,7 @@ from ..core.packet cimport NO_ENTRY, Packet, Tuple
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
 from .confirm cimport ct_confirm
 from .conntrack cimport (
-    CT_CONFIRMED, CT_CONTROL, CT_ORIGINAL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
+    CT_CONFIRMED, CT_CONTROL,  CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
     ConnectionTable, Conntrack, CtEntry, ct_find_locked, ct_hash, ct_lock, ct_same,
 )
 from .entries cimport KILL_ANY, ct_kill
@@ -120,7 +120,7 @@ cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint3
 cdef bint crosses(Conntrack *ct, const CtEntry *entry, uint32_t now_s) noexcept nogil:
     """Whether this is another connection's talk from its other end, which only a rule's choice of zones keeps from being
     found: of UDP nobody would know it by another port (nf_nat_used_tuple_new of the kernel)."""
-    cdef const Tuple *reply = &entry.tuple[CT_REPLY_DIR]
+    cdef const Tuple *reply = &entry.reply
     cdef uint64_t direction = 0
     cdef uint32_t index
     cdef bint translated

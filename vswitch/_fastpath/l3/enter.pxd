@@ -136,6 +136,7 @@ cdef inline bint rejoin(Context *ctx, const Frame *frame, Packet *packet) noexce
     packet.zone = back.zone
     packet.zone_reply = back.zone_reply
     packet.tuple.zone = back.zone
+    packet.hash = ct_hash(ctx.ct, &packet.tuple)
     if back.ct == NO_ENTRY:
         return frame.flags & FRAME_IP
     if entry.serial != back.serial or entry.use == CT_FREE:
