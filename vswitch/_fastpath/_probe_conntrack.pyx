@@ -136,6 +136,19 @@ def burst(ConnectionTable table, uint32_t worker=0):
     ct_burst(table.view(worker))
 
 
+def entry_lines():
+    """In which cache lines of an entry its parts lie: {part: (first, last)}."""
+    cdef CtEntry e
+    cdef char *start = <char *>&e
+    return {"original": lines_of(<char *>&e.original - start, <char *>&e.mark - start),
+            "both": lines_of(<char *>&e.expires_s - start, <char *>&e.retrans - start + 1),
+            "reply": lines_of(<char *>&e.reply - start, <char *>&e.created_s - start),
+            "entry": lines_of(0, sizeof(CtEntry))}
+
+cdef lines_of(size_t start, size_t end):
+    return start // 64, (end - 1) // 64
+
+
 def found(ConnectionTable table, uint32_t index, uint32_t now_s):
     """By which of its two tuples an entry is found: a list of directions."""
     cdef Conntrack *ct = table.view(0)

@@ -2,9 +2,12 @@
 
 An entry holds both directions of a connection as tuples; NAT shows in the reply tuple being no mere mirror of the
 original. An index of cache-line buckets, 8 slots of (tag 32 | entry index 31 | direction 1), holds each connection
-twice, by the hash of either tuple. A tuple has two buckets, both from one keyed hash. 192 bytes an entry, three cache
-lines, and 32 of index; where packets are counted (`acct`), 32 more in an array of their own: 224 or 256 bytes a
-connection.
+twice, by the hash of either tuple. A tuple has two buckets, both from one keyed hash. 192 bytes an entry and 32 of index;
+where packets are counted (`acct`), 32 more in an array of their own: 224 or 256 bytes a connection.
+
+An entry is three cache lines, of which a packet needs two, side by side: its direction's, which tells what it is and what
+rules said of its like, and the one in the middle, which it changes. NAT reads the opposite tuple as well. What is asked for
+less often fills the lines up.
 
 `Conntrack` is one worker's view of the table: pointers that all views share, and what is the worker's own (counters, a
 store of free entries, the unconfirmed entries of its burst). A new connection's entry stays out of the index, and
@@ -244,23 +247,28 @@ cdef inline void ct_prefetch(const Conntrack *ct, uint64_t hash) noexcept nogil:
     """First stage of a burst's look-ups: have the first bucket brought near, which has nearly all that the table holds."""
     prefetch(ct_first(ct, hash))
 
-cdef inline bint ct_bucket_prefetch(const Conntrack *ct, const CtBucket *bucket, uint64_t hash) noexcept nogil:
-    """Have the entry brought near that the bucket names, if it names one."""
-    cdef const char *entry
+cdef inline bint ct_bucket_prefetch(const Conntrack *ct, const CtBucket *bucket, uint64_t hash,
+                                    bint both) noexcept nogil:
+    """Have the lines brought near that a packet needs of the entry that the bucket names, if it names one."""
+    cdef const CtEntry *entry
     cdef uint64_t slot
     cdef int way
     for way in range(CT_WAYS):
         slot = relaxed_load64(&bucket.slot[way])
         if (slot ^ hash) >> 32 == 0 and slot:
-            entry = <const char *>&ct.entry[ct_slot_entry(slot)]
-            prefetch(entry + (slot & 1) * 64)
-            prefetch(entry + (slot & 1) * 64 + 64)
+            entry = &ct.entry[ct_slot_entry(slot)]
+            prefetch(ct_tuple(entry, slot & 1))
+            prefetch(&entry.use)
+            if both:
+                prefetch(ct_tuple(entry, 1 - (slot & 1)))
             return True
     return False
 
-cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil:
-    """Second stage: have the entry brought near that the bucket names, or the other bucket if it names none."""
-    if not ct_bucket_prefetch(ct, ct_first(ct, hash), hash):
+cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash, bint both) noexcept nogil:
+    """Second stage: have the entry brought near that the bucket names, or the other bucket if it names none.
+
+    `both`: the opposite direction's tuple, too, which tells NAT what to write."""
+    if not ct_bucket_prefetch(ct, ct_first(ct, hash), hash, both):
         prefetch(ct_second(ct, hash))
 
 cdef inline bint ct_holds(const CtEntry *entry, const Tuple *tuple, uint64_t direction, uint32_t now_s) noexcept nogil:

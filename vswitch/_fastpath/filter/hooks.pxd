@@ -38,6 +38,7 @@ from .walk cimport (
 # PREROUTING
 
 cdef inline void prerouting(Context *ctx, Burst *burst) noexcept nogil:
+    """`dissect` has set the packets' hashes and had most of what they lead to fetched (ahead.pxd)."""
     cdef uint32_t i
     ct_burst(ctx.ct)
     if burst.entry >= ENTRY_OUTPUT:

@@ -29,7 +29,8 @@ from ..core.packet cimport CT_RELATED, CT_REPLY, Packet
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_MALFORMED
 from .confirm cimport ct_confirm
 from .conntrack cimport (
-    CT_ORIGINAL, CT_REPLY_DIR, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry, ct_tuple,
+    CT_ORIGINAL, CT_REPLY_DIR, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry,
+    ct_tuple,
 )
 from .natport cimport NatPorts
 from .natrange cimport NatRange

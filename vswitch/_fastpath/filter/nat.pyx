@@ -18,7 +18,7 @@ from ..core.packet cimport NO_ENTRY, Packet, Tuple
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
 from .confirm cimport ct_confirm
 from .conntrack cimport (
-    CT_CONFIRMED, CT_CONTROL,  CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
+    CT_CONFIRMED, CT_CONTROL, CT_ORIGINAL, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
     ConnectionTable, Conntrack, CtEntry, ct_find_locked, ct_hash, ct_lock, ct_same,
 )
 from .entries cimport KILL_ANY, ct_kill

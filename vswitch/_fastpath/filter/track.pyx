@@ -13,8 +13,8 @@ from ..core.native cimport load16, load16be, prefetch, relaxed_load64, spin_lock
 from ..core.packet cimport CT_RELATED, CT_REPLY, NO_ENTRY, Packet, Tuple
 from .confirm cimport ct_abandon, ct_join
 from .conntrack cimport (
-    CT_ORIGINAL, CT_REPLY_DIR, CT_WAYS, Conntrack, CtBucket, ct_find_locked, ct_first, ct_hash, ct_holds, ct_lock, ct_second,
-    ct_slot_entry, ct_tuple,
+    CT_ORIGINAL, CT_REPLY_DIR, CT_WAYS, Conntrack, CtBucket, ct_find_locked, ct_first, ct_hash, ct_holds, ct_lock,
+    ct_second, ct_slot_entry, ct_tuple,
 )
 from .entries cimport ct_take
 from .track_icmp cimport ct_invert, icmp_asks, icmpv6_asks
