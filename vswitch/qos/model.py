@@ -55,7 +55,8 @@ class Qdisc:
 
 @dataclass(frozen=True, slots=True)
 class HtbClass:
-    """A class; `parent` is ROOT or another class. Bursts are ticks. `quantum` and `prio` count in a leaf only."""
+    """A class; `parent` is ROOT or another class. Bursts are ticks, `sizes` the bytes that were asked for as burst and
+    cburst. `quantum` and `prio` count in a leaf only."""
 
     serial: int
     id: int
@@ -68,6 +69,7 @@ class HtbClass:
     mpu: int = 0
     prio: int = 0
     quantum: int = 0
+    sizes: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,10 @@ class TrafficControl:
         """What there is, whatever its serial numbers."""
         qdiscs = {parent: replace(qdisc, serial=0) for parent, qdisc in self.qdiscs.items()}
         classes = {id: replace(cls, serial=0) for id, cls in self.classes.items()}
-        return qdiscs, classes, dict(self.filters)
+        filters = {
+            block: tuple(replace(one, table=0) for one in lists) for block, lists in self.filters.items() if lists
+        }  # fmt: skip
+        return qdiscs, classes, filters
 
 
 NOTHING = TrafficControl()

@@ -143,6 +143,23 @@ def _check_police(given: dict[str, Any]) -> None:
             raise illegal('POLICE: burst out of range\nIllegal "police"') from None
 
 
+def words(action: Gact | Police | None) -> str:
+    """The words that make such an action."""
+    match action:
+        case None:
+            return ""
+        case Gact():
+            return f"action {action.control}"
+    said = "police" if action.old else "action police"
+    if action.rate:
+        said += f" rate {action.rate}bps burst {action.burst}b"
+    if action.frames:
+        said += f" pkts_rate {action.frames} pkts_burst {action.frame_burst}"
+    if action.mark is not None:
+        said += f" mark {action.mark:#x}"
+    return f"{said} conform-exceed {action.exceed}" + (f"/{action.conform}" if action.conform else "")
+
+
 # Printing
 
 

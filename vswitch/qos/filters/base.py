@@ -34,13 +34,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """One kind of filter. `single`: a priority has one filter at the most."""
+    """One kind of filter."""
 
     name: str
     parse: Callable[[str | None, int, Words], Ask]
     show: Callable[[FilterList, Node, Printer], None]
     keys: Callable[[FilterList, Node], tuple[KeyView, ...]]
-    single: bool = False
+    words: Callable[[FilterList, Node], tuple[str, str]]  # its handle, and its own options, to make such a one
 
 
 def common(words: Words, ask: Ask, usage: str) -> None:

@@ -146,6 +146,34 @@ def _words(address: tuple[int, int, int] | None, offset: int) -> Iterator[KeyVie
         offset += 4
 
 
+def _option_words(name: str, value: Any) -> str:
+    """An option as it is read."""
+    if name == "ip_tos":
+        return f"{name} {value[0]:#x}/{value[1]:#x}"
+    return f"{name} {_text(name, value)}"
+
+
+def _text(name: str, value: Any) -> str:
+    match name:
+        case "vlan_ethtype":
+            text = protocol_text(value)
+            return text if not text.startswith("[") else f"{value:#x}"
+        case "ip_proto":
+            return next((text for text, number in TRANSPORTS.items() if number == value), f"0x{value:02x}")
+        case "dst_mac" | "src_mac":
+            return value[0].to_bytes(6, "big").hex(":") + (f"/{value[1]}" if value[1] < 48 else "")
+        case "dst_ip" | "src_ip":
+            number, bits, width = value
+            address = ipaddress.IPv4Address(number) if width == 32 else ipaddress.IPv6Address(number)
+            return str(address) + (f"/{bits}" if bits < width else "")
+    return str(value)
+
+
+def _words_of(filters: FilterList, node: Node) -> tuple[str, str]:
+    match: Match = node.match
+    return f"{node.handle:#x}", " ".join(_option_words(name, value) for name, value in match.values)
+
+
 # Printing
 
 
@@ -172,23 +200,13 @@ def _show_type(match: Match, out: Printer) -> None:
 
 
 def _show_value(name: str, value: Any, out: Printer) -> None:
-    match name:
-        case "vlan_ethtype":
-            value = protocol_text(value)
-        case "ip_proto":
-            value = next((text for text, number in TRANSPORTS.items() if number == value), f"0x{value:02x}")
-        case "dst_mac" | "src_mac":
-            value = value[0].to_bytes(6, "big").hex(":") + (f"/{value[1]}" if value[1] < 48 else "")
-        case "dst_ip" | "src_ip":
-            number, bits, width = value
-            address = ipaddress.IPv4Address(number) if width == 32 else ipaddress.IPv6Address(number)
-            value = str(address) + (f"/{bits}" if bits < width else "")
-        case "ip_tos":
-            out.put(name, f"\n  {name} {{:#x}}" if not out.is_json else "", value[0])
-            if value[1] != 255:
-                out.put(f"{name}_mask", "/{:#x}", value[1])
-            return
-    out.put(name, f"\n  {name} {{}}", value)
+    if name == "ip_tos":
+        out.put(name, f"\n  {name} {{:#x}}", value[0])
+        if value[1] != 255:
+            out.put(f"{name}_mask", "/{:#x}", value[1])
+    else:
+        plain = isinstance(value, int) and name not in ("vlan_ethtype", "ip_proto")
+        out.put(name, f"\n  {name} {{}}", value if plain else _text(name, value))
 
 
-FLOWER = Classifier("flower", _parse, _show, _keys)
+FLOWER = Classifier("flower", _parse, _show, _keys, _words_of)

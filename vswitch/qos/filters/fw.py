@@ -54,4 +54,8 @@ def _show(filters: FilterList, node: Node, out: Printer) -> None:
     action.show(node.action, out)
 
 
-FW = Classifier("fw", _parse, _show, _keys)
+def _words(filters: FilterList, node: Node) -> tuple[str, str]:
+    return f"{node.handle:#x}/{filters.mask:#x}", ""
+
+
+FW = Classifier("fw", _parse, _show, _keys, _words)

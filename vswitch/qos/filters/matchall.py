@@ -37,4 +37,4 @@ def _show(filters: FilterList, node: Node, out: Printer) -> None:
     action.show(node.action, out)
 
 
-MATCHALL = Classifier("matchall", _parse, _show, _keys, single=True)
+MATCHALL = Classifier("matchall", _parse, _show, _keys, lambda filters, node: (f"{node.handle:#x}", ""))

@@ -102,6 +102,16 @@ def _key(key: Key) -> KeyView:
     return KeyView(base, key.offset, key.value, key.mask)
 
 
+def _words(filters: FilterList, node: Node) -> tuple[str, str]:
+    match: Match = node.match
+    said = [
+        f"match u32 {key.value:#010x} {key.mask:#010x} at {'nexthdr+' * key.beyond}{key.offset}" for key in match.keys
+    ]
+    if match.mark is not None:
+        said.append(f"match mark {match.mark[0]:#x} {match.mark[1]:#x}")
+    return f"::{node.handle:x}", " ".join(said)
+
+
 # Printing
 
 
@@ -181,4 +191,4 @@ def _show_ports(key: Key, ipv6: bool, out: Printer) -> None:
         out.put(name, ("\n  " if name == "sport" else "") + f"match {name} {{}}", value)
 
 
-U32 = Classifier("u32", _parse, _show, _keys)
+U32 = Classifier("u32", _parse, _show, _keys, _words)

@@ -44,6 +44,7 @@ class Kind:
     parse: Callable[[str, Words], Given | None]
     make: Callable[[Given | None, Link], Any]
     show: Callable[[Any, Printer], None]
+    words: Callable[[Any], str]  # the options that make such a one
     change: Callable[[Any, Given, Link], Any] | None = None
     compile: Callable[[Any], tuple[ViewKind, Any]] | None = None
     slots: Callable[[Any, Link], Mapping[int, Unasked]] = no_slots

@@ -42,6 +42,10 @@ def _change(old: Fifo, given: dict[str, Any], link: Link) -> Fifo:
     return Fifo(given["limit"])
 
 
+def _words(fifo: Fifo) -> str:
+    return f"limit {fifo.limit}"
+
+
 def _show_packets(fifo: Fifo, out: Printer) -> None:
     out.put("limit", "limit {}p", fifo.limit)
 
@@ -50,5 +54,9 @@ def _show_bytes(fifo: Fifo, out: Printer) -> None:
     out.size("limit", "limit {}", fifo.limit)
 
 
-PFIFO = Kind("pfifo", _parse, packets, _show_packets, _change, lambda o: (ViewKind.PFIFO, FifoView(o.limit)))
-BFIFO = Kind("bfifo", _parse, _bytes, _show_bytes, _change, lambda o: (ViewKind.BFIFO, FifoView(o.limit)))
+PFIFO = Kind(
+    "pfifo", _parse, packets, _show_packets, _words, _change, lambda o: (ViewKind.PFIFO, FifoView(o.limit))
+)  # fmt: skip
+BFIFO = Kind(
+    "bfifo", _parse, _bytes, _show_bytes, _words, _change, lambda o: (ViewKind.BFIFO, FifoView(o.limit))
+)  # fmt: skip

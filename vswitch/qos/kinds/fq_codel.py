@@ -78,6 +78,18 @@ def _us(codel: int) -> int:
     return (codel << 10) // 1000
 
 
+def _words(fq: FqCodel) -> str:
+    """Times a unit too long for a microsecond to be lost in them."""
+    said = f"limit {fq.limit} flows {fq.flows} quantum {fq.quantum} target {_up(fq.target)}us interval {_up(fq.interval)}us"
+    if fq.ce_threshold is not None:
+        said += f" ce_threshold {_up(fq.ce_threshold)}us"
+    return f"{said} memory_limit {fq.memory_limit}b drop_batch {fq.drop_batch} {'ecn' if fq.ecn else 'noecn'}"
+
+
+def _up(codel: int) -> int:
+    return -(-(codel << 10) // 1000)
+
+
 def _show(fq: FqCodel, out: Printer) -> None:
     out.put("limit", "limit {}p ", fq.limit)
     out.put("flows", "flows {} ", fq.flows)
@@ -114,5 +126,5 @@ def _compile(fq: FqCodel) -> tuple[ViewKind, FqCodelView]:
     )  # fmt: skip
 
 
-FQ_CODEL = Kind("fq_codel", _parse, _make, _show, _change, _compile, show_stats=_show_stats, fixed=lambda o: o.flows,
+FQ_CODEL = Kind("fq_codel", _parse, _make, _show, _words, _change, _compile, show_stats=_show_stats, fixed=lambda o: o.flows,
                 classful=True, filters=True)  # fmt: skip

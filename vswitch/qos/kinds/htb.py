@@ -54,6 +54,10 @@ def _make(given: dict[str, Any], link: Link) -> Htb:
     return Htb(given.get("default", 0), given.get("r2q", 10) or 1, given.get("direct_qlen", link.txqueuelen))
 
 
+def _words(htb: Htb) -> str:
+    return f"default {htb.default:x} r2q {htb.r2q} direct_qlen {htb.direct_qlen}"
+
+
 def _show(htb: Htb, out: Printer) -> None:
     out.put("r2q", "r2q {}", htb.r2q)
     out.put("default", " default {}", f"{htb.default:#x}" if htb.default or out.is_json else "0")
@@ -63,7 +67,7 @@ def _show(htb: Htb, out: Printer) -> None:
     out.put("direct_qlen", " direct_qlen {}", htb.direct_qlen)
 
 
-HTB = Kind("htb", _parse, _make, _show, None, lambda o: (ViewKind.HTB, HtbView(o.default, o.direct_qlen)), classful=True,
+HTB = Kind("htb", _parse, _make, _show, _words, None, lambda o: (ViewKind.HTB, HtbView(o.default, o.direct_qlen)), classful=True,
            filters=True)  # fmt: skip
 
 
@@ -76,8 +80,10 @@ def parse_class(words: Words) -> dict[str, Any]:
     if not given.get("rate"):
         raise illegal('"rate" is required.')
     given["ceil"] = given.get("ceil") or given["rate"]
+    given["sizes"] = ()
     for burst, rate in (("burst", given["rate"]), ("cburst", given["ceil"])):
         size = given.get(burst) or rate // units.HZ + given.get("mtu", MTU)
+        given["sizes"] += (size,)
         try:
             given[burst] = units.burst_ticks(rate, size)
         except ValueError:
@@ -87,18 +93,30 @@ def parse_class(words: Words) -> dict[str, Any]:
 
 def make_class(given: dict[str, Any], htb: Htb, serial: int, id: int, parent: int) -> tuple[HtbClass, str]:
     """The class, and a warning about its quantum or nothing."""
-    quantum = min(given["rate"] // htb.r2q, 0x7FFFFFFF)
-    warning = ""
-    if given.get("quantum"):
-        quantum = given["quantum"]
-    elif not LEAST_QUANTUM <= quantum <= MOST_QUANTUM:
-        size = "small" if quantum < LEAST_QUANTUM else "big"
+    share, warning = given["rate"] // htb.r2q, ""
+    quantum = given.get("quantum") or computed_quantum(given["rate"], htb)
+    if not given.get("quantum") and quantum != share:
+        size = "small" if share < LEAST_QUANTUM else "big"
         warning = f"Warning: sch_htb: quantum of class {id:X} is {size}. Consider r2q change.\n"
-        quantum = min(max(quantum, LEAST_QUANTUM), MOST_QUANTUM)
     return HtbClass(
         serial, id, parent, given["rate"], given["ceil"], given["burst"], given["cburst"], given.get("overhead", 0),
-        given.get("mpu", 0), min(given.get("prio", 0), LAST_PRIO), quantum,
+        given.get("mpu", 0), min(given.get("prio", 0), LAST_PRIO), quantum, given["sizes"],
     ), warning  # fmt: skip
+
+
+def computed_quantum(rate: int, htb: Htb) -> int:
+    return min(max(rate // htb.r2q, LEAST_QUANTUM), MOST_QUANTUM)
+
+
+def class_words(cls: HtbClass, htb: Htb) -> str:
+    """The options that make such a class."""
+    said = [f"rate {cls.rate}bps", f"ceil {cls.ceil}bps" if cls.ceil != cls.rate else ""]
+    for name, rate, size in (("burst", cls.rate, cls.sizes[0]), ("cburst", cls.ceil, cls.sizes[1])):
+        said.append(f"{name} {size}b" if size != rate // units.HZ + MTU else "")
+    for name, value in (("overhead", cls.overhead), ("mpu", cls.mpu), ("prio", cls.prio)):
+        said.append(f"{name} {value}" if value else "")
+    said.append(f"quantum {cls.quantum}" if cls.quantum != computed_quantum(cls.rate, htb) else "")
+    return " ".join(filter(None, said))
 
 
 def show_class(cls: HtbClass, level: int, out: Printer) -> None:

@@ -28,5 +28,7 @@ def _make(given: None, link: Link) -> Ingress:
     return Ingress()
 
 
-INGRESS = Kind("ingress", _parse, _make, lambda o, out: out.text("---------------- "), classful=True, filters=True)
-CLSACT = Kind("clsact", no_options, _make, lambda o, out: None, classful=True, filters=True)
+INGRESS = Kind(
+    "ingress", _parse, _make, lambda o, out: out.text("---------------- "), lambda o: "", classful=True, filters=True
+)  # fmt: skip
+CLSACT = Kind("clsact", no_options, _make, lambda o, out: None, lambda o: "", classful=True, filters=True)

@@ -82,9 +82,14 @@ def _show(bands: int, priomap: tuple[int, ...], out: Printer) -> None:
     out.json("multiqueue", False)
 
 
+def _words(prio: Prio) -> str:
+    return f"bands {prio.bands} priomap {' '.join(map(str, prio.priomap))}"
+
+
 PRIO = Kind(
-    "prio", _parse, _make, lambda o, out: _show(o.bands, o.priomap, out), lambda old, given, link: _make(given, link),
+    "prio", _parse, _make, lambda o, out: _show(o.bands, o.priomap, out), _words,
+    lambda old, given, link: _make(given, link),
     lambda o: (ViewKind.PRIO, PrioView(o.priomap)), _slots, classful=True, filters=True,
 )  # fmt: skip
-PFIFO_FAST = Kind("pfifo_fast", no_options, packets, lambda o, out: _show(3, DEFAULT_MAP, out),
+PFIFO_FAST = Kind("pfifo_fast", no_options, packets, lambda o, out: _show(3, DEFAULT_MAP, out), lambda o: "",
                   compile=lambda o: (ViewKind.PFIFO_FAST, FifoView(o.limit)))  # fmt: skip

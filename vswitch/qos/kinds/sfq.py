@@ -72,6 +72,13 @@ def _change(old: Sfq, given: dict[str, Any], link: Link) -> Sfq:
     )  # fmt: skip
 
 
+def _words(sfq: Sfq) -> str:
+    return (
+        f"limit {sfq.limit} quantum {sfq.quantum} depth {sfq.depth} flows {sfq.flows} divisor {sfq.divisor} "
+        f"perturb {sfq.perturb}{' headdrop' * sfq.headdrop}"
+    )
+
+
 def _show(sfq: Sfq, out: Printer) -> None:
     out.put("limit", "limit {}p ", sfq.limit)
     out.size("quantum", "quantum {} ", sfq.quantum)
@@ -91,5 +98,5 @@ def _compile(sfq: Sfq) -> tuple[ViewKind, SfqView]:
     )
 
 
-SFQ = Kind("sfq", _parse, _make, _show, _change, _compile, fixed=lambda o: (o.divisor, o.flows, o.depth), classful=True,
+SFQ = Kind("sfq", _parse, _make, _show, _words, _change, _compile, fixed=lambda o: (o.divisor, o.flows, o.depth), classful=True,
            filters=True)  # fmt: skip

@@ -48,10 +48,11 @@ class Tbf:
     """`burst_ns` is what the burst takes at the rate, `mtu_ns` what the mtu takes at the peak (0: no peak)."""
 
     rate: int
+    burst: int
     burst_ns: int
     limit: int
-    largest: int
     peak: int = 0
+    mtu: int = 0
     mtu_ns: int = 0
     overhead: int = 0
     mpu: int = 0
@@ -80,8 +81,8 @@ def _make(given: dict[str, Any], link: Link) -> Tbf:
     if peak and peak <= rate:
         raise errno(INVALID)
     return Tbf(
-        rate, units.wire_ns(rate, burst, overhead, mpu), given.get("limit") or _limit(given),
-        min(burst, mtu) if peak else burst, peak, units.wire_ns(peak, mtu, overhead, mpu) if peak else 0, overhead, mpu,
+        rate, burst, units.wire_ns(rate, burst, overhead, mpu), given.get("limit") or _limit(given), peak,
+        mtu if peak else 0, units.wire_ns(peak, mtu, overhead, mpu) if peak else 0, overhead, mpu,
     )  # fmt: skip
 
 
@@ -95,6 +96,13 @@ def _limit(given: dict[str, Any]) -> int:
 
 def _slots(tbf: Tbf, link: Link) -> Mapping[int, Unasked]:
     return {1: ("bfifo", Fifo(tbf.limit))}
+
+
+def _words(tbf: Tbf) -> str:
+    said = f"rate {tbf.rate}bps burst {tbf.burst}b limit {tbf.limit}b"
+    if tbf.peak:
+        said += f" peakrate {tbf.peak}bps mtu {tbf.mtu}b"
+    return said + f" overhead {tbf.overhead}" * bool(tbf.overhead) + f" mpu {tbf.mpu}b" * bool(tbf.mpu)
 
 
 def _ticks(ns: int) -> int:
@@ -132,8 +140,13 @@ def _latency(limit: int, rate: int, burst_ns: int) -> float:
 
 
 def _compile(tbf: Tbf) -> tuple[ViewKind, TbfView]:
-    peak = Shape(tbf.peak, tbf.overhead, tbf.mpu) if tbf.peak else None
-    return ViewKind.TBF, TbfView(Shape(tbf.rate, tbf.overhead, tbf.mpu), tbf.burst_ns, peak, tbf.mtu_ns, tbf.largest)
+    shape, peak = Shape(tbf.rate, tbf.overhead, tbf.mpu), None
+    if tbf.peak:
+        peak = Shape(tbf.peak, tbf.overhead, tbf.mpu)
+    largest = min(tbf.burst, tbf.mtu) if tbf.peak else tbf.burst
+    return ViewKind.TBF, TbfView(shape, tbf.burst_ns, peak, tbf.mtu_ns, largest)
 
 
-TBF = Kind("tbf", _parse, _make, _show, lambda old, given, link: _make(given, link), _compile, _slots, classful=True)
+TBF = Kind(
+    "tbf", _parse, _make, _show, _words, lambda old, given, link: _make(given, link), _compile, _slots, classful=True
+)  # fmt: skip
