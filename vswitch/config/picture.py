@@ -17,6 +17,9 @@ from ..filter.interfaces import interfaces_named
 from ..filter.model import Rulesets
 from ..l3.devices import Builder
 from ..ports.device import Device
+from ..qos import section
+from ..qos.kinds import lasting
+from ..qos.model import NOTHING, Link, TrafficControl, adopted
 from ..views import DeviceView, Layer3View, NetworkMode, RouteView
 from . import text
 from .model import Bridge, Config, Port, Storm
@@ -27,18 +30,29 @@ KIND_OF_NONE = "tap"  # without descriptors the workers never come to ask
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A configuration with its devices by port name, and the rules. Every port is in `devices` or in `missing`."""
+    """A configuration with its devices by port name, the rules, and queues. Every port is in `devices` or in `missing`."""
 
     config: Config = Config()
     devices: Mapping[str, Device] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     rulesets: Rulesets = Rulesets()
+    controls: Mapping[str, TrafficControl] = field(default_factory=dict)  # of ports that have any
 
     def port(self, name: str) -> Port:
         """The configuration of a port that is there."""
         port = self.config.find_port(name)
         assert port is not None, name
         return port
+
+    def link(self, name: str) -> Link | None:
+        """A port as its queues see it; None: there is no such port."""
+        port, device = self.config.find_port(name), self.devices.get(name)
+        return None if port is None else Link(name, device.mtu if device else port.mtu or DEFAULT_MTU)
+
+    def controlled(self, name: str, control: TrafficControl) -> Picture:
+        """The same, with other traffic control for a port."""
+        controls = {other: one for other, one in self.controls.items() if other != name}
+        return replace(self, controls=controls if control.shape == NOTHING.shape else {**controls, name: control})
 
     def without(self, missing: Mapping[str, str]) -> Picture:
         """The same, the ports named missing for the reasons given."""
@@ -49,6 +63,24 @@ class Picture:
         """The same, with a device for a port."""
         missing = {other: why for other, why in self.missing.items() if other != name}
         return replace(self, devices={**self.devices, name: device}, missing=missing)
+
+
+def controls_for(picture: Picture, before: Picture) -> dict[str, TrafficControl]:
+    """The queues that ports of `picture` are to have: what their sections say, else what they had.
+
+    What a section says that is there already stays as it is, whoever has made it; where it differs, disciplines keep
+    what they hold as far as they go on.
+    """
+    controls = {}
+    for port in picture.config.port:
+        had, link = before.controls.get(port.name, NOTHING), picture.link(port.name)
+        assert link is not None
+        said = section.wanted(port, link)
+        if said is not None and said.shape != had.shape:
+            had = adopted(said, had, lasting)
+        if had.shape != NOTHING.shape:
+            controls[port.name] = had
+    return controls
 
 
 def bridge_views(config: Config, dataplane: Dataplane) -> Iterator[BridgeView]:

@@ -27,7 +27,7 @@ from .save import inline
 
 REPLACING = ("kind", "netns", "create", "owner", "group", "queues")
 ADJUSTED = ("mac", "mtu", "offloads")  # by the device itself, with frames flowing
-WARM = ("isolated", "hairpin", "mac_limit", *ADJUSTED, "address", "gateway", "router")
+WARM = ("isolated", "hairpin", "mac_limit", *ADJUSTED, "address", "gateway", "router", "limit", "tc")
 NETWORK = ("address", "mode", "uplink", "mac", "mtu", "router", "dhcp", "dns", "ra")
 LIVE_SETTINGS = ("switch.group", "switch.log_level", "conntrack.per_port", "conntrack.timeouts", "firewall.rules", "firewall.rules6")
 RESTART_SETTINGS = ("switch.run_dir", "switch.state_dir", "switch.workers", "switch.busy_poll_us", "conntrack.max")

@@ -62,17 +62,19 @@ def _class(control: TrafficControl, cls: HtbClass, places: dict[int, int], index
 
 
 def filters(control: TrafficControl, block: int) -> tuple[FilterView, ...]:
-    """The filters of one place, in the order in which they are asked; one without a class chooses none."""
+    """The filters of one place, in the order in which they are asked.
+
+    One without a class ends the search with class 0, which is none; but u32 without class and action goes on."""
     if not block:
         return ()
     return tuple(
-        FilterView(CLASSIFIERS[one.kind].keys(one, node), _whole(node.classid, block))
+        FilterView(CLASSIFIERS[one.kind].keys(one, node), _whole(node.classid or 0, block))
         for one in control.of(block)
         for node in one.nodes
-        if node.classid is not None
+        if node.classid is not None or node.action is not None or one.kind != "u32"
     )
 
 
 def _whole(classid: int, block: int) -> int:
     """A class id without its major number is one of the discipline's own."""
-    return classid if classid & MAJOR else block & MAJOR | classid
+    return classid if classid & MAJOR or not classid else block & MAJOR | classid
