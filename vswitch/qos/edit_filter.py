@@ -211,10 +211,10 @@ def _find(filters: FilterList, handle: int) -> Node | None:
 
 def _with(filters: FilterList, node: Node | None, ask: Ask) -> FilterList:
     """The list with the filter in it, which takes the place of `node` if that is given."""
+    if not ask.options and (ask.handle or filters.kind != "u32"):
+        raise errno(INVALID)
     if not ask.options:
-        if ask.handle:
-            raise errno(INVALID)
-        return filters
+        return filters  # a u32 that says nothing makes its hash table
     if filters.kind == "fw":
         filters = _masked(filters, ask)
     if node is not None:
