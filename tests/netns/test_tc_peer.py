@@ -1,7 +1,7 @@
 """The same words to the kernel's tc on a veth and to ours: what is printed, what is refused and with what code.
 
-What this kernel has not (sfq, prio, fq_codel, fw, flower, actions) is not asked. Where the real tc is different for a reason,
-`told_alike` says so: references of a device's queues, marks of a bug in Debian's iproute2, usage texts.
+What this kernel has not (sfq, prio, fq_codel, fw, flower, actions) is not asked. Where the real tc is different for a
+reason, `told_alike` says so: references of a device's queues, marks of a bug in Debian's iproute2, usage texts.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Pair:
 def told_alike(text: str) -> str:
     text = text.replace("*flowid", "flowid")  # Debian's iproute2 6.1; neither older nor newer ones have the star
     text = re.sub(r"refcnt \d+", "refcnt N", text)
-    text = re.sub(r"\b80\d\d:", "80NN:", text)  # the kernel counts over all devices
+    text = re.sub(r"\b[89a-f][0-9a-f]{3}:", "NNNN:", text)  # the kernel counts over all devices
     return re.sub(r"direct_packets_stat \d+", "direct_packets_stat N", text.partition("Usage")[0])
 
 

@@ -1,4 +1,5 @@
-"""From tc's words to what the fast path takes: trees by index, filters as keys, policers; and lines that make it again."""
+"""From tc's words to what the fast path takes: trees by index, filters as keys, policers; and lines that make it
+again."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The kernel's own cases of tc (tools/testing/selftests/tc-testing), those of the disciplines and filters that are here.
+"""The kernel's own cases of tc (tools/testing/selftests/tc-testing), those of the disciplines and filters that are
+here.
 
-A case has commands before it, the command under test with the code that it ends with, a command whose output has to match a
-pattern so many times, and commands after it. The files are others' work and no part of this repository: they are found
-beside it, or where VSWITCH_SHARED says.
+A case has commands before it, the command under test with the code that it ends with, a command whose output has to
+match a pattern so many times, and commands after it. The files are others' work and no part of this repository: they
+are found beside it, or where VSWITCH_SHARED says.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ KIND_OF_NONE = "tap"  # without descriptors the workers never come to ask
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A configuration with its devices by port name, the rules, and queues. Every port is in `devices` or in `missing`."""
+    """A configuration with its devices by port name, the rules, and queues. Every port is in `devices` or in
+    `missing`."""
 
     config: Config = Config()
     devices: Mapping[str, Device] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class Picture:
     def controlled(self, name: str, control: TrafficControl) -> Picture:
         """The same, with other traffic control for a port."""
         controls = {other: one for other, one in self.controls.items() if other != name}
-        return replace(self, controls=controls if control.shape == NOTHING.shape else {**controls, name: control})
+        return replace(self, controls=controls if control.empty else {**controls, name: control})
 
     def without(self, missing: Mapping[str, str]) -> Picture:
         """The same, the ports named missing for the reasons given."""
@@ -78,7 +79,7 @@ def controls_for(picture: Picture, before: Picture) -> dict[str, TrafficControl]
         said = section.wanted(port, link)
         if said is not None and said.shape != had.shape:
             had = adopted(said, had, lasting)
-        if had.shape != NOTHING.shape:
+        if not had.empty:
             controls[port.name] = had
     return controls
 

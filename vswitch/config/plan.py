@@ -166,7 +166,8 @@ def _warm_changes(before: Port, port: Port) -> Iterator[str]:
 def _lines_changed(before: tuple[str, ...] | None, after: tuple[str, ...] | None) -> str:
     """Between two lists of lines each line that comes or goes, the first few; else how many there are."""
     if not before or not after:
-        return " -> ".join("none" if one is None else f"{len(one)} line{'s' * (len(one) != 1)}" for one in (before, after))
+        counts = ("none" if one is None else f"{len(one)} line{'s' * (len(one) != 1)}" for one in (before, after))
+        return " -> ".join(counts)
     changed = [f'- "{line}"' for line in before if line not in after]
     changed += [f'+ "{line}"' for line in after if line not in before]
     more = f", {len(changed) - 4} more" if len(changed) > 4 else ""

@@ -22,7 +22,8 @@ def dumps(config: Config) -> str:
     """The configuration as a file's text. Tables come in the model's order, keys in their declaration's."""
     headed = [(f"[{name}]", getattr(config, name)) for name in SECTIONS]
     headed += [(f"[[{name}]]", table) for name in LISTS for table in getattr(config, name)]
-    blocks = ("\n".join([head, *map(_folded, _decided(table))]) for head, table in headed if head[1] == "[" or _decided(table))
+    told = ((head, _decided(table)) for head, table in headed)
+    blocks = ("\n".join([head, *map(_folded, keys)]) for head, keys in told if keys or head[1] == "[")
     return "".join(f"{block}\n\n" for block in blocks).rstrip("\n") + "\n"
 
 

@@ -1,8 +1,8 @@
 """How tc says no: a text for stderr and the code that it ends with.
 
 Three parties refuse, each in a tone of its own. The program's reader of words ends with 255, a discipline's or a
-filter's own reader with 1, and the kernel with 2: by a message of its own ("Error: ...") or by the name of an errno. The
-words here are theirs, since scripts and people look for them.
+filter's own reader with 1, and the kernel with 2: by a message of its own ("Error: ...") or by the name of an errno.
+The words here are theirs, since scripts and people look for them.
 """
 
 from __future__ import annotations

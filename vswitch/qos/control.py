@@ -1,8 +1,8 @@
 """tc, said to the running switch.
 
-A reply is what the real program would print and end with. What tc changes is changed like everything else: one change at a
-time, under the switch's lock, given to the workers whole; what cannot be is refused, and nothing changed. Reading takes no
-lock. What the file says of a port stands until the next `apply`, whatever tc has made of it meanwhile.
+A reply is what the real program would print and end with. What tc changes is changed like everything else: one change
+at a time, under the switch's lock, given to the workers whole; what cannot be is refused, and nothing changed. Reading
+takes no lock. What the file says of a port stands until the next `apply`, whatever tc has made of it meanwhile.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A port's traffic control while it is being changed.
 
-A draft takes the place of one `TrafficControl` for the length of one command or of one section of the configuration. Edits
-change it in place; one that is refused may leave it half changed, and then it is thrown away.
+A draft takes the place of one `TrafficControl` for the length of one command or of one section of the configuration.
+Edits change it in place; one that is refused may leave it half changed, and then it is thrown away.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Draft:
         return self.qdiscs.get(ROOT)
 
     def place(self, parent: int, missing: str) -> int:
-        """The key of the place that a parent names. Refused if there is none; `missing` is said if no discipline has it."""
+        """The key of the place that a parent names, or a refusal: `missing` is said if no discipline has it."""
         if parent == ROOT or parent & MAJOR == INGRESS & MAJOR:
             return ROOT if parent == ROOT else INGRESS
         owner = self.find(parent)

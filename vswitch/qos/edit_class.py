@@ -1,4 +1,5 @@
-"""`tc class add`, `change`, `replace` and `del`: the classes of HTB, the only discipline here whose classes are made."""
+"""`tc class add`, `change`, `replace` and `del`: the classes of HTB, the only discipline here whose classes are made.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from .model import HtbClass, Qdisc, new_serial
 from .words import MAJOR, MINOR, ROOT, Words, class_id, matches
 
 DEEPEST = 8  # classes on the way from the root down to a leaf
-_USAGE = """Usage: tc class { add | del | change | replace } dev STRING classid CLASSID [ root | parent CLASSID ] [ KIND OPTIONS ]
+_USAGE = """Usage: tc class { add | del | change | replace } dev STRING classid CLASSID [ root | parent CLASSID ]
+          [ KIND OPTIONS ]
        tc class show [ dev STRING ] [ root | parent CLASSID ] [ qdisc HANDLE ] [ classid CLASSID ]"""
 COMMANDS = {
     "add": How.CREATE | How.EXCLUSIVE, "change": How.CHANGE, "replace": How.CREATE, "delete": How.DELETE

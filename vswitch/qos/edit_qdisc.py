@@ -1,7 +1,7 @@
 """`tc qdisc add`, `change`, `replace`, `link` and `del`: what the kernel makes of them.
 
-The rules are the kernel's own (sch_api.c): what a handle, a parent and the flags of the command mean together is decided
-step by step, and each step that fails has words of its own.
+The rules are the kernel's own (sch_api.c): what a handle, a parent and the flags of the command mean together is
+decided step by step, and each step that fails has words of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Traffic control as lines of tc without `dev`, in an order in which they make it: how a file has it, and `save` writes it.
+"""Traffic control as lines of tc without `dev`, in an order in which they make it: how a file has it, and `save` writes
+it.
 
 What is unasked is not said. Handles are, those that were given out as well, so that the lines make the same tree.
 """
@@ -51,7 +52,8 @@ def _qdisc(qdisc: Qdisc) -> str:
     if qdisc.parent == INGRESS:
         return f"qdisc add {qdisc.kind}"
     where = "root" if qdisc.parent == ROOT else f"parent {written(qdisc.parent)}"
-    return f"qdisc add {where} handle {written(qdisc.handle)} {qdisc.kind} {KINDS[qdisc.kind].words(qdisc.options)}".rstrip()
+    own = KINDS[qdisc.kind].words(qdisc.options)
+    return f"qdisc add {where} handle {written(qdisc.handle)} {qdisc.kind} {own}".rstrip()
 
 
 def _classes(control: TrafficControl, qdisc: Qdisc) -> Iterator[str]:

@@ -121,6 +121,11 @@ class TrafficControl:
         return (cls for cls in self.classes.values() if cls.id & MAJOR == handle & MAJOR)
 
     @property
+    def empty(self) -> bool:
+        """Whether there is nothing: filters are never without a discipline."""
+        return not self.qdiscs
+
+    @property
     def shape(self) -> tuple[Any, ...]:
         """What there is, whatever its serial numbers."""
         qdiscs = {parent: replace(qdisc, serial=0) for parent, qdisc in self.qdiscs.items()}
@@ -157,7 +162,7 @@ def adopted(control: TrafficControl, before: TrafficControl, lasting: Callable[[
             continue
         qdiscs[parent] = replace(qdisc, serial=old.serial)
         if qdisc.kind != "htb":
-            kept.add(qdisc.handle or ROOT)
+            kept |= {qdisc.handle} - {0}
             continue
         for cls in control.classes_of(qdisc.handle):
             was = before.classes.get(cls.id)

@@ -1,7 +1,8 @@
 """Output in both of tc's forms at once: what is text in one is a key and a value in the other.
 
 Printers of disciplines and filters say everything to a `Printer` once. JSON is kept as pairs, not as a dictionary, and
-is written by a writer of our own, because tc gives a key as often as there is a match, and spaces its lines its own way.
+is written by a writer of our own, because tc gives a key as often as there is a match, and spaces its lines its own
+way.
 """
 
 from __future__ import annotations

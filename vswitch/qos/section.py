@@ -2,8 +2,8 @@
 
 `limit` is short for lines of tc. Egress becomes an HTB of one class with an fq_codel in it: HTB rather than TBF, since
 it keeps super-frames whole where TBF cuts them at its burst; fq_codel, since whoever limits a guest does not want its
-downloads to hold up its pings. Ingress becomes a policer for each VLAN that is named and one for the rest; its burst, if
-none is given, is what the rate carries in a tenth of a second, and never less than a super-frame.
+downloads to hold up its pings. Ingress becomes a policer for each VLAN that is named and one for the rest; its burst,
+if none is given, is what the rate carries in a tenth of a second, and never less than a super-frame.
 
 An empty `tc` is a section too: it says that there is nothing.
 """

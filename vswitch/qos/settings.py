@@ -1,10 +1,12 @@
-"""What an administrator may say of a port's rates in its [[port]]: `limit`, short or with more to it, for the common case.
+"""What an administrator may say of a port's rates in its [[port]]: `limit`, for the common case.
 
     limit = { egress = "100mbit", ingress = "50mbit" }
-    limit = { egress = { rate = "1gbit", burst = "64kb" }, ingress = { rate = "50mbit", vlans = [{ vlan = 10, rate = "10mbit" }] } }
+    limit = { egress = { rate = "1gbit", burst = "64kb" } }
+    limit = { ingress = { rate = "50mbit", vlans = [{ vlan = 10, rate = "10mbit" }] } }
 
-Trees are said in tc's words instead (`tc = [...]`). The directions are the port's, as tc has them: egress is what leaves
-the switch by it, which its guest receives; ingress is what the guest sends. Rates and sizes are texts as tc reads them.
+Trees are said in tc's words instead (`tc = [...]`). The directions are the port's, as tc has them: egress is what
+leaves the switch by it, which its guest receives; ingress is what the guest sends. Rates and sizes are texts as tc
+reads them.
 """
 
 from __future__ import annotations

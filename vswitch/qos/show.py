@@ -1,4 +1,5 @@
-"""`tc qdisc show`, `class show` and `filter show`: lines and JSON as tc prints them, in the order of the kernel's tables."""
+"""`tc qdisc show`, `class show` and `filter show`: lines and JSON as tc prints them, in the order of the kernel's
+tables."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """tc as a pure function of the traffic control that is there.
 
-`run` takes the arguments, the ports with what they have, and statistics, and answers what the real program would print and
-end with, and the traffic control of the one port that the command changed. It does nothing: whoever calls it puts that to
-use. If the program fails, nothing is to change.
+`run` takes the arguments, the ports with what they have, and statistics, and answers what the real program would print
+and end with, and the traffic control of the one port that the command changed. It does nothing: whoever calls it puts
+that to use. If the program fails, nothing is to change.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from . import edit_class, edit_filter, edit_qdisc, show, units
+from . import edit_class, edit_filter, edit_qdisc, filter_words, show
 from .complaint import NO_DEVICE, Refusal, errno, no_device, wrong
 from .draft import Draft
-from .edit_qdisc import How, once, read
+from .edit_qdisc import How
 from .model import NOTHING, Link, TrafficControl
 from .printer import Printer
-from .show import Stats, Wanted
-from .words import AT_EGRESS, AT_INGRESS, INGRESS, ROOT, Words, class_id, matches, protocol, qdisc_handle
+from .show import Stats
+from .show_words import WANTED
+from .words import Words, matches
 
+COMMANDS = {"qdisc": edit_qdisc.COMMANDS, "class": edit_class.COMMANDS, "filter": filter_words.COMMANDS}
 VERSION = "tc utility, iproute2-6.1.0, spoken by vswitch"
 _USAGE = """Usage: tc [ OPTIONS ] { qdisc | class | filter } { COMMAND | help }
 OPTIONS := { -s[tatistics] | -d[etails] | -j[son] | -p[retty] | -V[ersion] }"""
@@ -82,12 +84,12 @@ def _object(words: Words, ports: Ports, out: Printer) -> Outcome:
     word = words.take()
     if matches(word, "help"):
         raise Refusal(f"{_USAGE}\n", 0)
-    name = next((name for name in ("qdisc", "class", "filter") if matches(word, name)), None)
+    name = next((name for name in COMMANDS if matches(word, name)), None)
     if name is None:
         if any(matches(word, other) for other in ("chain", "actions", "monitor", "exec")):
             raise wrong(f'Object "{word}" is not there: the switch has qdisc, class and filter.')
         raise wrong(f'Object "{word}" is unknown, try "tc help".')
-    commands = {"qdisc": edit_qdisc, "class": edit_class, "filter": edit_filter}[name].COMMANDS
+    commands = COMMANDS[name]
     if not words:
         return _list(name, words, ports, out)
     word = words.take()
@@ -128,12 +130,11 @@ def edit(draft: Draft, argv: Sequence[str]) -> None:
     """One command that changes, without the word dev: a line of the configuration. Raises Refusal."""
     words = Words(argv)
     word = words.take()
-    editors = {"qdisc": edit_qdisc, "class": edit_class, "filter": edit_filter}
-    name = next((name for name in editors if matches(word, name)), None)
+    name = next((name for name in COMMANDS if matches(word, name)), None)
     if name is None:
         raise wrong(f'Object "{word}" is unknown, try "tc help".')
     word = words.take()
-    command = next((command for command in editors[name].COMMANDS if matches(word, command)), None)
+    command = next((command for command in COMMANDS[name] if matches(word, command)), None)
     if command is None:
         raise wrong(f'Command "{word}" is unknown, try "tc {name} help".')
 
@@ -142,15 +143,15 @@ def edit(draft: Draft, argv: Sequence[str]) -> None:
             raise wrong('Error: "dev" is the port of the section; leave it out')
         return draft
 
-    _edit(name, editors[name].COMMANDS[command], words, found)
+    _edit(name, COMMANDS[name][command], words, found)
 
 
 def _edit(name: str, how: How, words: Words, found: Callable[[str], Draft]) -> None:
     """`found` gives the draft of the port that is named, or refuses."""
     if name == "filter":
-        request = edit_filter.parse(words)
+        request = filter_words.parse(words)
         draft = found(request.device)
-        edit_filter.read_rest(request, how)
+        filter_words.read_rest(request, how)
         edit_filter.carry_out(draft, how, request)
     elif name == "class":
         asked = edit_class.parse(words)
@@ -164,7 +165,7 @@ def _edit(name: str, how: How, words: Words, found: Callable[[str], Draft]) -> N
 
 
 def _list(name: str, words: Words, ports: Ports, out: Printer) -> Outcome:
-    wanted = {"qdisc": _wanted_qdiscs, "class": _wanted_classes, "filter": _wanted_filters}[name](words)
+    wanted = WANTED[name](words)
     if wanted.device and ports.link(wanted.device) is None:
         raise no_device(wanted.device)
     names = [wanted.device] if wanted.device else list(ports) if name == "qdisc" else []
@@ -178,74 +179,3 @@ def _list(name: str, words: Words, ports: Ports, out: Printer) -> Outcome:
             case _:
                 show.filters(port, control, wanted, out)
     return Outcome(stdout=out.result())
-
-
-def _wanted_qdiscs(words: Words) -> Wanted:
-    wanted = Wanted()
-    while words:
-        word = words.take()
-        if word in ("root", "ingress", "clsact") or matches(word, "parent") or matches(word, "handle"):
-            if wanted.parent or wanted.handle:
-                held = "parent" if wanted.parent else "handle"
-                raise wrong(f'Error: argument "{word}" is wrong: {held} is already specified')
-        match word:
-            case "dev":
-                wanted.device = words.take()
-            case "root":
-                wanted.parent = ROOT
-            case "ingress" | "clsact":
-                wanted.parent = INGRESS
-            case "invisible":
-                wanted.invisible = True
-            case _ if matches(word, "parent"):
-                wanted.parent = read(class_id, words.take(), "invalid parent ID")
-            case _ if matches(word, "handle"):
-                wanted.handle = read(qdisc_handle, words.take(), "invalid handle ID")
-            case _:
-                raise wrong(f'What is "{word}"? Try "tc qdisc help".')
-    return wanted
-
-
-def _wanted_classes(words: Words) -> Wanted:
-    wanted = Wanted()
-    while words:
-        word = words.take()
-        match word:
-            case "dev":
-                wanted.device = once("dev", wanted.device, words.take())
-            case "qdisc":
-                wanted.qdisc = read(qdisc_handle, words.take(), "invalid qdisc ID")
-            case "classid":
-                wanted.classid = read(class_id, words.take(), "invalid class ID")
-            case "root" | "parent" if wanted.parent:
-                raise wrong(f'Error: duplicate "parent": "{word}" is the second value.')
-            case "root":
-                wanted.parent = ROOT
-            case "parent":
-                wanted.parent = read(class_id, words.take(), "invalid parent ID")
-            case _:
-                raise wrong(f'What is "{word}"? Try "tc class help".')
-    return wanted
-
-
-def _wanted_filters(words: Words) -> Wanted:
-    wanted, places = Wanted(), {"root": ROOT, "ingress": AT_INGRESS, "egress": AT_EGRESS}
-    while words:
-        word = words.take()
-        if word == "dev":
-            wanted.device = once("dev", wanted.device, words.take())
-        elif word in places and wanted.parent:
-            raise wrong(f'Error: "{word}" is duplicate parent ID')
-        elif word in places:
-            wanted.parent = places[word]
-        elif word == "parent":
-            wanted.parent = read(class_id, words.take(), "invalid parent ID")
-        elif matches(word, "preference") or matches(word, "priority"):
-            wanted.prio = read(units.whole, words.take(), "invalid preference")
-        elif matches(word, "protocol"):
-            wanted.protocol = read(protocol, words.take(), "invalid protocol")
-        elif matches(word, "chain"):
-            read(units.whole, words.take(), "invalid chain index value")
-        else:
-            raise wrong(f' What is "{word}"? Try "tc filter help"')
-    return wanted

@@ -1,10 +1,10 @@
 """Numbers, rates, sizes and times as tc reads and prints them.
 
-Rates are bytes a second, sizes bytes, times microseconds. A rate's suffix is decimal or, with an i, binary; "bit" counts
-bits and "Bps" bytes, so kbps are kilobytes. A size's suffixes are all binary. Bursts travel to the kernel as the time
-that they take at their rate, in ticks of 64 ns, cut to whole microseconds on the way: 1,600 bytes at 2 Gbit/s come back
-as 1,250. Who compares our output with tc's sees the same bytes, so that arithmetic is kept, truncation by truncation.
-What cannot be read raises ValueError without words; whoever asked knows which option it was.
+Rates are bytes a second, sizes bytes, times microseconds. A rate's suffix is decimal or, with an i, binary; "bit"
+counts bits and "Bps" bytes, so kbps are kilobytes. A size's suffixes are all binary. Bursts travel to the kernel as the
+time that they take at their rate, in ticks of 64 ns, cut to whole microseconds on the way: 1,600 bytes at 2 Gbit/s come
+back as 1,250. Who compares our output with tc's sees the same bytes, so that arithmetic is kept, truncation by
+truncation. What cannot be read raises ValueError without words; whoever asked knows which option it was.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a filter does beside choosing a class: let pass, drop, police.
 
-Actions belong to what comes in; the fast path knows them as policers. `mark` behind `police` is a word of the switch's own:
-what exceeds is marked instead of dropped.
+Actions belong to what comes in; the fast path knows them as policers. `mark` behind `police` is a word of the switch's
+own: what exceeds is marked instead of dropped.
 """
 
 from __future__ import annotations

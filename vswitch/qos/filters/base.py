@@ -1,7 +1,7 @@
 """What every classifier brings along: its grammar, what it looks at, how it is printed.
 
-`parse` reads a command into an `Ask`; what it means to the filters that are there is `edit_filter`'s. `keys` is what the
-fast path looks at, and raises Refusal for what it cannot.
+`parse` reads a command into an `Ask`; what it means to the filters that are there is `edit_filter`'s. `keys` is what
+the fast path looks at, and raises Refusal for what it cannot.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from .u32_match import Key, Selector, parse_selector
 HASHING = ("divisor", "link", "ht", "hashkey", "offset", "sample")
 FIRST_NODE, TOP_NODE = 0x800, 0xFFF
 ETHERNET = -14
-_USAGE = """Usage: ... u32 [ match SELECTOR ... ] [ classid CLASSID ] [ action ACTION ] [ police POLICE ] [ order NUMBER ]
+_USAGE = """Usage: ... u32 [ match SELECTOR ... ] [ classid CLASSID ] [ action ACTION ] [ police POLICE ]
+               [ order NUMBER ]
 SELECTOR := { ip | ip6 | udp | tcp | icmp | ether | u32 | u16 | u8 | mark } ..."""
 
 
@@ -78,7 +79,7 @@ def _order(words: Words) -> int:
 
 def _refuse_lacking(word: str) -> None:
     if word == "indev":
-        raise Refusal("Error: indev: Network device not found; the switch matches a port by a mark that it sets there.\n", 2)
+        raise Refusal("Error: indev: Network device not found; the switch tells ports apart by marks, with fw.\n", 2)
     if any(word == name or name in ("divisor", "hashkey", "offset") and matches(word, name) for name in HASHING):
         raise Refusal(f"Error: cls_u32: {word}: the switch has no hash tables of u32; filters are asked in order.\n", 2)
 

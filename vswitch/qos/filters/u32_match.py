@@ -1,8 +1,8 @@
 """u32's selectors: `match ip src 10.0.0.0/8`, `match u16 0x50 0xffff at 22` and so on, down to words and masks.
 
 A key is 32 bits at an offset from the IP header, or from what is behind it (`nexthdr+`). Selectors of less than 32 bits
-share a key where they lie in the same word; two that contradict each other are refused. Offsets are tc's own, `sport` at 20
-among them, which holds for IP headers without options.
+share a key where they lie in the same word; two that contradict each other are refused. Offsets are tc's own, `sport`
+at 20 among them, which holds for IP headers without options.
 """
 
 from __future__ import annotations
@@ -203,14 +203,17 @@ Read = Callable[[Words, Selector], None]
 _IP: dict[str, Read] = {
     "src": partial(_ip4_address, offset=12), "dst": partial(_ip4_address, offset=16), "tos": partial(_word8, offset=1),
     "dsfield": partial(_word8, offset=1), "precedence": partial(_word8, offset=1), "ihl": _word8,
-    "protocol": partial(_word8, offset=9), "nofrag": partial(_flag, 0, 0x3FFF), "firstfrag": partial(_flag, 0x2000, 0x3FFF),
+    "protocol": partial(_word8, offset=9), "nofrag": partial(_flag, 0, 0x3FFF),
+    "firstfrag": partial(_flag, 0x2000, 0x3FFF),
     "df": partial(_flag, 0x4000, 0x4000), "mf": partial(_flag, 0x2000, 0x2000), "dport": partial(_word16, offset=22),
-    "sport": partial(_word16, offset=20), "icmp_type": partial(_word8, offset=20), "icmp_code": partial(_word8, offset=21),
+    "sport": partial(_word16, offset=20), "icmp_type": partial(_word8, offset=20),
+    "icmp_code": partial(_word8, offset=21),
 }  # fmt: skip
 _IP6: dict[str, Read] = {
     "src": partial(_ip6_address, offset=8), "dst": partial(_ip6_address, offset=24), "priority": _class6,
     "protocol": partial(_word8, offset=6), "flowlabel": _word32, "dport": partial(_word16, offset=42),
-    "sport": partial(_word16, offset=40), "icmp_type": partial(_word8, offset=40), "icmp_code": partial(_word8, offset=41),
+    "sport": partial(_word16, offset=40), "icmp_type": partial(_word8, offset=40),
+    "icmp_code": partial(_word8, offset=41),
 }  # fmt: skip
 _PORTS: dict[str, Read] = {"src": partial(_word16, beyond=True), "dst": partial(_word16, offset=2, beyond=True)}
 _ICMP: dict[str, Read] = {"type": partial(_word8, beyond=True), "code": partial(_word8, offset=1, beyond=True)}

@@ -1,8 +1,8 @@
 """What every kind of discipline brings along: its grammar, its defaults, how it is printed and compiled.
 
-`parse` reads the words of one command into what was given, or None if tc would send no options at all; `make` turns that
-into the options of a new discipline, with the defaults that the kernel has; `change` into those of one that goes on.
-`slots` are the places inside it for other disciplines, by minor number, each with what is there unasked.
+`parse` reads the words of one command into what was given, or None if tc would send no options at all; `make` turns
+that into the options of a new discipline, with the defaults that the kernel has; `change` into those of one that goes
+on. `slots` are the places inside it for other disciplines, by minor number, each with what is there unasked.
 """
 
 from __future__ import annotations

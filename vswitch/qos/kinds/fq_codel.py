@@ -14,8 +14,8 @@ from ..view import Kind as ViewKind
 from ..words import Option, Words, illegal_name, options, what_is
 from .base import Kind
 
-_USAGE = """Usage: ... fq_codel [ limit PACKETS ] [ flows NUMBER ] [ memory_limit BYTES ] [ target TIME ] [ interval TIME ]
-                    [ quantum BYTES ] [ [no]ecn ] [ ce_threshold TIME ] [ drop_batch SIZE ]"""
+_USAGE = """Usage: ... fq_codel [ limit PACKETS ] [ flows NUMBER ] [ memory_limit BYTES ] [ target TIME ]
+                    [ interval TIME ] [ quantum BYTES ] [ [no]ecn ] [ ce_threshold TIME ] [ drop_batch SIZE ]"""
 _OPTIONS = (
     Option("limit", units.whole), Option("flows", units.whole), Option("quantum", units.whole),
     Option("drop_batch", units.whole), Option("target", units.time), Option("ce_threshold", units.time),
@@ -80,7 +80,8 @@ def _us(codel: int) -> int:
 
 def _words(fq: FqCodel) -> str:
     """Times a unit too long for a microsecond to be lost in them."""
-    said = f"limit {fq.limit} flows {fq.flows} quantum {fq.quantum} target {_up(fq.target)}us interval {_up(fq.interval)}us"
+    said = f"limit {fq.limit} flows {fq.flows} quantum {fq.quantum}"
+    said += f" target {_up(fq.target)}us interval {_up(fq.interval)}us"
     if fq.ce_threshold is not None:
         said += f" ce_threshold {_up(fq.ce_threshold)}us"
     return f"{said} memory_limit {fq.memory_limit}b drop_batch {fq.drop_batch} {'ecn' if fq.ecn else 'noecn'}"
@@ -126,5 +127,7 @@ def _compile(fq: FqCodel) -> tuple[ViewKind, FqCodelView]:
     )  # fmt: skip
 
 
-FQ_CODEL = Kind("fq_codel", _parse, _make, _show, _words, _change, _compile, show_stats=_show_stats, fixed=lambda o: o.flows,
-                classful=True, filters=True)  # fmt: skip
+FQ_CODEL = Kind(
+    "fq_codel", _parse, _make, _show, _words, _change, _compile, show_stats=_show_stats, fixed=lambda o: o.flows,
+    classful=True, filters=True,
+)  # fmt: skip

@@ -1,8 +1,8 @@
 """htb: a tree of classes, each with a rate of its own and a ceiling up to which it may borrow from its parent.
 
 The discipline itself says only where packets go that no filter takes. What `class add` says is read here too; the
-default bursts and the quantum are tc's and the kernel's: a burst of what the rate carries in a timer's tick and one MTU, a
-quantum of rate / r2q between 1,000 and 200,000 bytes.
+default bursts and the quantum are tc's and the kernel's: a burst of what the rate carries in a timer's tick and one
+MTU, a quantum of rate / r2q between 1,000 and 200,000 bytes.
 """
 
 from __future__ import annotations
@@ -67,8 +67,10 @@ def _show(htb: Htb, out: Printer) -> None:
     out.put("direct_qlen", " direct_qlen {}", htb.direct_qlen)
 
 
-HTB = Kind("htb", _parse, _make, _show, _words, None, lambda o: (ViewKind.HTB, HtbView(o.default, o.direct_qlen)), classful=True,
-           filters=True)  # fmt: skip
+HTB = Kind(
+    "htb", _parse, _make, _show, _words, None, lambda o: (ViewKind.HTB, HtbView(o.default, o.direct_qlen)),
+    classful=True, filters=True,
+)  # fmt: skip
 
 
 # Classes

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ..complaint import illegal
 from ..model import Link
-from ..printer import Printer
 from ..words import Words, what_is
 from .base import Kind, no_options
 

@@ -98,5 +98,7 @@ def _compile(sfq: Sfq) -> tuple[ViewKind, SfqView]:
     )
 
 
-SFQ = Kind("sfq", _parse, _make, _show, _words, _change, _compile, fixed=lambda o: (o.divisor, o.flows, o.depth), classful=True,
-           filters=True)  # fmt: skip
+SFQ = Kind(
+    "sfq", _parse, _make, _show, _words, _change, _compile, fixed=lambda o: (o.divisor, o.flows, o.depth),
+    classful=True, filters=True,
+)  # fmt: skip
