@@ -29,7 +29,7 @@ from .caretaker import Caretaker
 from .config import check
 from .config.apply import Applier, ApplyError, MetricsService, close_devices
 from .config.model import Bridge, Config, Port
-from .config.picture import Picture, controls_for, device_views
+from .config.picture import Picture, device_views, queued
 from .config.plan import diff
 from .dataplane import CYTHON_VERSION, Dataplane
 from .filter import iptables
@@ -180,7 +180,7 @@ class Switch:
     def _strayed(self, config: Config) -> list[str]:
         """Ports whose section stays, but whose queues tc has changed since: they are put right."""
         old = self._applier.picture
-        controls = controls_for(replace(old, config=config), old)
+        controls = queued(replace(old, config=config), old).controls
         stays = (port for port in config.port if port in old.config.port)
         return [p.name for p in stays if controls.get(p.name, NOTHING) is not old.controls.get(p.name, NOTHING)]
 

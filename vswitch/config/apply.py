@@ -21,7 +21,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol
@@ -38,7 +37,7 @@ from ..views import DeviceView, RouteView
 from . import check
 from .errors import ApplyError, Problem
 from .model import Config, Port, StaticMac
-from .picture import Picture, bridge_views, controls_for, layer3_view, port_views, route_views
+from .picture import Picture, bridge_views, layer3_view, port_views, queued, route_views
 from .plan import ADJUSTED, Action, Plan
 
 log = logging.getLogger("vswitch")
@@ -273,8 +272,7 @@ class _Change:
         names = {port.name for port in self._config.port}
         devices = {name: device for name, device in (self._old.devices | self._opened).items() if name in names}
         missing = {name: why for name, why in self._old.missing.items() if name in names and name not in devices}
-        picture = Picture(self._config, devices, missing, self._rulesets)
-        return replace(picture, controls=controls_for(picture, self._old))
+        return queued(Picture(self._config, devices, missing, self._rulesets), self._old)
 
     def _remove_statics(self, old: Config, new: Config) -> None:
         """Take the entries of `old` that `new` lacks out of the bridges that `new` has."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from ..dataplane import BridgeView, Dataplane, Offload, PortView, VlanMode
 from ..filter.firewall import Firewall, Names, anything, translates
@@ -28,6 +29,13 @@ DEFAULT_MTU = 1500
 KIND_OF_NONE = "tap"  # without descriptors the workers never come to ask
 
 
+class Made(NamedTuple):
+    """A port's section with the link that it was for, and its traffic control then."""
+
+    section: tuple[Any, ...]
+    control: TrafficControl
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A configuration with its devices by port name, the rules, and queues. Every port is in `devices` or in
@@ -38,6 +46,7 @@ class Picture:
     missing: Mapping[str, str] = field(default_factory=dict)
     rulesets: Rulesets = Rulesets()
     controls: Mapping[str, TrafficControl] = field(default_factory=dict)  # of ports that have any
+    made: Mapping[str, Made] = field(default_factory=dict)  # what ports' sections were, and what they made
 
     def port(self, name: str) -> Port:
         """The configuration of a port that is there."""
@@ -66,22 +75,31 @@ class Picture:
         return replace(self, devices={**self.devices, name: device}, missing=missing)
 
 
-def controls_for(picture: Picture, before: Picture) -> dict[str, TrafficControl]:
-    """The queues that ports of `picture` are to have: what their sections say, else what they had.
+def queued(picture: Picture, before: Picture) -> Picture:
+    """The same, with the queues that its ports are to have: what their sections say, else what they had.
 
     What a section says that is there already stays as it is, whoever has made it; where it differs, disciplines keep
     what they hold as far as they go on.
     """
-    controls = {}
+    controls, made = {}, {}
     for port in picture.config.port:
-        had, link = before.controls.get(port.name, NOTHING), picture.link(port.name)
-        assert link is not None
-        said = section.wanted(port, link)
-        if said is not None and said.shape != had.shape:
-            had = adopted(said, had, lasting)
+        had, name = before.controls.get(port.name, NOTHING), port.name
+        if port.limit is not None or port.tc is not None:
+            made[name] = _made(port, picture.link(name), had, before.made.get(name))
+            had = made[name].control
         if not had.empty:
-            controls[port.name] = had
-    return controls
+            controls[name] = had
+    return replace(picture, controls=controls, made=made)
+
+
+def _made(port: Port, link: Link | None, had: TrafficControl, last: Made | None) -> Made:
+    key = (port.limit, port.tc, link)
+    if last is not None and last.section == key and last.control is had:
+        return last
+    assert link is not None
+    said = section.wanted(port, link)
+    assert said is not None
+    return Made(key, had if said.shape == had.shape else adopted(said, had, lasting))
 
 
 def bridge_views(config: Config, dataplane: Dataplane) -> Iterator[BridgeView]:
