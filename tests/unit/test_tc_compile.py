@@ -117,7 +117,7 @@ def test_policers_in_order() -> None:
     "protocol ip matchall action police rate 1mbit burst 10k drop",
     "u32 match ip src 10.0.0.1 police rate 1mbit burst 10k drop",
     "matchall action police rate 1mbit burst 10k pipe", "matchall action police rate 1mbit burst 10k mtu 2k drop",
-    "matchall action drop", "pref 9 matchall action police rate 1mbit burst 10k drop",
+    "matchall action drop", "matchall action police rate 1mbit burst 10k conform-exceed pass", "pref 9 matchall action police rate 1mbit burst 10k drop",
 ])  # fmt: skip
 def test_what_no_policer_can_do_is_refused(words: str) -> None:
     ports = port("qdisc add dev p ingress", f"{AT} pref 5 u32 match u32 1 ff action ok")

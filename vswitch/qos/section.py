@@ -86,9 +86,7 @@ def _police(limit: Ingress | VlanLimit) -> str:
         said += f" rate {limit.rate} burst {burst}"
     if limit.frames is not None:
         said += f" pkts_rate {limit.frames} pkts_burst {limit.frame_burst or max(limit.frames // 10, 1)}"
-    if limit.mark is not None:
-        said += f" mark {limit.mark}"
-    return f"{said} conform-exceed drop"
+    return f"{said} conform-exceed drop" if limit.mark is None else f"{said} mark {limit.mark} conform-exceed pass"
 
 
 # What is wrong with it

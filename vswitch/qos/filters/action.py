@@ -133,6 +133,8 @@ def _check_police(given: dict[str, Any]) -> None:
         raise illegal("'burst' requires 'rate'.\nIllegal \"police\"")
     if given.get("pkts_rate") and not given.get("pkts_burst"):
         raise illegal("'pkts_burst' requires 'pkts_rate'.\nIllegal \"police\"")
+    if given.get("mark") is not None and given.setdefault("exceed", "pass") != "pass":
+        raise illegal("'mark' is instead of dropping: conform-exceed pass.\nIllegal \"police\"")
     lacking = next((key for key in _LACKING if given.get(key)), None)
     if lacking:
         raise Refusal(f"Error: police {lacking}: the switch polices by rate and burst, pkts_rate and pkts_burst.\n", 2)
