@@ -46,7 +46,7 @@ cdef struct Held:
     uint8_t needs                       # OFFLOAD_*, as in Frame
     uint8_t ecn
     uint8_t l2_len                      # bytes before layer 3, less the tags that came with it
-    uint8_t pad
+    uint8_t band                        # of a fifo
     uint64_t serial                     # Port.born of `origin`
     uint64_t hash                       # of the flow, where a discipline asked
     uint16_t l3_off                     # bytes before layer 3

@@ -77,6 +77,8 @@ cdef struct Class:
     Shape ceil
     int64_t burst_ns
     int64_t cburst_ns
+    double rate_per_ns                  # bytes
+    double ceil_per_ns
     Filters filters
 
 cdef struct Qdisc:

@@ -139,6 +139,7 @@ cdef class CompiledTree(BlockOwner):
             self._qdiscs[cls.leaf].cls = self.tree.n_classes
         cls.rate, cls.ceil = shape_of(view.rate), shape_of(view.ceil)
         cls.burst_ns, cls.cburst_ns = view.burst_ns, view.cburst_ns
+        cls.rate_per_ns, cls.ceil_per_ns = view.rate.rate / 1e9, view.ceil.rate / 1e9
         cls.peel = min(view.ceil.rate * PEEL_NS // 10**9, U32)
         if not 0 <= view.prio < HTB_PRIOS:
             raise ValueError(f"a priority of {view.prio}")
