@@ -1,0 +1,85 @@
+"""tbf against the model: every packet leaves at the same nanosecond, over rates from 100 kbit to 10 Gbit a second."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.qos_model import Packet, Port
+from tests.qosboard import Board, FastPort, worst_excess
+from tests.qostrees import GBIT, KBIT, MS, Node, bfifo, pfifo, prio, sfq, tbf, tree
+
+rates = st.sampled_from([100 * KBIT, 640 * KBIT, 1_234_567, 10**7, 10**8, GBIT, 10 * GBIT]) | st.integers(10**5, 10**10)
+sizes = st.integers(0, 1460)
+gaps = st.integers(0, 2000)  # in thousandths of what a full frame takes
+children = st.sampled_from([bfifo(20000), pfifo(10), pfifo(1), prio(pfifo(5), pfifo(5), pfifo(5)), sfq(20)])
+packets = st.builds(Packet, st.just(0), payload=sizes, tos=st.sampled_from([0, 0, 0x10, 0x08]))
+scripts = st.lists(st.tuples(packets, gaps), min_size=1, max_size=60)
+
+
+def leave_at_the_same_time(node: Node, script: list[tuple[Packet, int]], rate: int) -> list:
+    boards = [Board(FastPort(tree(node))), Board(Port(tree(node)))]
+    unit = max(1, 1514 * 8 * 10**9 // rate // 1000)
+    for label, (packet, gap) in enumerate(script):
+        packet.label = label + 1
+        names = [board.offer(packet) for board in boards]
+        assert names[0] == names[1]
+        for board in boards:
+            board.run(board.now + gap * unit)
+        assert boards[0].sent == boards[1].sent
+    for board in boards:
+        board.run(board.now + 10**13)
+        board.check()
+        assert board.port.held == 0
+    assert boards[0].sent == boards[1].sent
+    assert boards[0].port.drops == boards[1].port.drops
+    return boards[0].sent
+
+
+@settings(max_examples=120, deadline=None)
+@given(rate=rates, burst=st.integers(1600, 20000), child=children, script=scripts)
+def test_departures(rate: int, burst: int, child: Node, script: list) -> None:
+    sent = leave_at_the_same_time(tbf(rate, burst, child), script, rate)
+    assert worst_excess(sent, rate // 8) <= burst + 1
+
+
+@settings(max_examples=80, deadline=None)
+@given(rate=rates, times=st.integers(2, 20), mtu=st.integers(1514, 4000), child=children, script=scripts)
+def test_departures_below_a_peak_rate(rate: int, times: int, mtu: int, child: Node, script: list) -> None:
+    sent = leave_at_the_same_time(tbf(rate, 10000, child, peak=times * rate, mtu=mtu), script, rate)
+    assert worst_excess(sent, rate // 8) <= 10001
+    assert worst_excess(sent, times * rate // 8) <= mtu + 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(rate=rates, overhead=st.integers(0, 40), mpu=st.integers(0, 200), script=scripts)
+def test_overhead_and_smallest_unit(rate: int, overhead: int, mpu: int, script: list) -> None:
+    leave_at_the_same_time(tbf(rate, 3000, pfifo(20), overhead=overhead, mpu=mpu), script, rate)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rate=rates, burst=st.integers(200, 1500), script=scripts)
+def test_what_never_conforms_is_refused(rate: int, burst: int, script: list) -> None:
+    leave_at_the_same_time(tbf(rate, burst, pfifo(100)), script, rate)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rate=rates, script=scripts)
+def test_a_bucket_in_a_bucket(rate: int, script: list) -> None:
+    inner = tbf(max(10**5, rate // 2), 2000, pfifo(20))
+    leave_at_the_same_time(tbf(rate, 4000, inner), script, rate)
+
+
+@pytest.mark.parametrize("rate", [100 * KBIT, 10**6, 10**8, 2 * GBIT, 10 * GBIT])
+def test_rate(rate: int) -> None:
+    """Of a thousand full frames that wait."""
+    board = Board(FastPort(tree(tbf(rate, 3000, pfifo(2000)))))
+    for label in range(1000):
+        board.offer(Packet(label, payload=1460))
+    start = board.now
+    board.run(start + 1000 * 1514 * 8 * 10**9 // rate + 10 * MS)
+    later = [one for one in board.sent if one.at > start]
+    took = later[-1].at - later[0].at
+    assert sum(one.wire for one in later[1:]) * 8 * 10**9 / took == pytest.approx(rate, rel=0.0005)
+    board.check()
