@@ -124,8 +124,9 @@ class Htb(Discipline):
     def due(self) -> int | None:
         if not self.qlen:
             return None
-        leaves = [cls.leaf.due() for cls in self.classes if cls.leaf and cls.leaf.qlen]
-        return earliest([cls.waits_until for cls in self.classes] + leaves)
+        times = [cls.waits_until for cls in self.classes]
+        times += [cls.leaf.due() for cls in self.classes if cls.leaf and cls.leaf.qlen]
+        return earliest([time for time in times if time and time > self.now])  # a leaf may be ready, its class not
 
     # What leaves
 
