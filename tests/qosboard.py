@@ -35,6 +35,7 @@ class FastPort:
         self.items: list[bytes] = []
 
     def offer(self, packet: Packet, now: int) -> str | None:
+        """None: taken. Else why it was dropped, or another in its place."""
         return self.probe.offer(packet.frame(), now, mark=packet.mark, class_id=packet.class_id, vnet=packet.vnet())
 
     def serve(self, now: int, most: int | None = None) -> list[Packet]:

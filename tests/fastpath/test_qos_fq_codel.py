@@ -142,7 +142,7 @@ def test_the_fattest_flow_pays_for_the_limit() -> None:
     board = Board(FastPort(tree(patient(limit=40, drop_batch=64))))
     offer(board, 1, 30)
     offer(board, 2, 10)
-    assert offer(board, 3, 1) == [None]
+    assert offer(board, 3, 1) == ["QDISC_LIMIT"]  # the first flow's
     assert board.port.drops == {"QDISC_LIMIT": 15}
     assert board.port.stats().extra[1] == 15
     board.check()

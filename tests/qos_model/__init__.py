@@ -1,7 +1,7 @@
 """Queueing disciplines in plain Python, as the Linux kernel has them: what property tests hold the fast path against.
 
     port = Port(tree)                           # a TreeView (vswitch/qos/view.py)
-    port.offer(Packet(label=1, payload=946), now)   # None: taken; else why it was dropped
+    port.offer(Packet(label=1, payload=946), now)   # None: taken; else why it, or another, was dropped
     port.serve(now)                             # the packets that leave at now
     port.due()                                  # when something may leave next, if nothing else is offered
 

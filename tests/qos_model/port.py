@@ -36,8 +36,10 @@ class Port:
         return SIMPLE[view.kind](*whose)
 
     def offer(self, packet: Packet, now: int) -> str | None:
-        """None: taken; else why it was dropped. The caller's packet stays as it is."""
-        return self.root.offer(replace(packet), now)
+        """None: taken. Else why it was dropped, or another in its place. The caller's packet stays as it is."""
+        before = len(self.books.dropped)
+        self.root.offer(replace(packet), now)
+        return self.books.dropped[before][1] if len(self.books.dropped) > before else None
 
     def serve(self, now: int, most: int | None = None) -> list[Packet]:
         sent: list[Packet] = []
