@@ -27,7 +27,9 @@ from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
 from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
 from vswitch._fastpath.worker import Shared
 from vswitch.filter.firewall import MAX_RULES
+from vswitch.qos.view import QdiscStats
 from vswitch.own import SELF_PORT, Own, OwnPort, Punt, arp_probe
+from vswitch.schedulers import QUEUE_MEMORY, Schedulers
 from vswitch.views import BridgeView, DeviceView, Layer3View, Offload, PortCounters, PortView, VlanMode, WorkerCounters
 from vswitch.workers import Workers
 
@@ -86,7 +88,8 @@ class Dataplane:
 
     drop_reasons: tuple[str, ...] = tuple(DROP_REASONS.values())
 
-    def __init__(self, *, workers: int = 1, busy_poll_us: int = 2000, connections: int = 65_536) -> None:
+    def __init__(self, *, workers: int = 1, busy_poll_us: int = 2000, connections: int = 65_536,
+                 queue_memory: int = QUEUE_MEMORY) -> None:
         self.port_ids = Registry(MAX_PORTS, "ports")
         self.bridge_ids = Registry(MAX_BRIDGES, "bridges")
         self.device_ids = Registry(MAX_DEVICES, "devices of layer 3")
@@ -95,7 +98,8 @@ class Dataplane:
         self._shared = Shared(connections, MAX_RULES)
         self.connections = self._shared.connections
         self.neighbours = self._shared.neighbours
-        self._workers = Workers(workers, self._shared, busy_poll_us)
+        self._workers = Workers(workers, self._shared, busy_poll_us, queue_memory)
+        self._queues = Schedulers(list(self._workers))
         self._fdbs: dict[int, ForwardingDatabase] = {}
         self._bridges: dict[int, BridgeView] = {}
         self._ports: dict[int, PortView] = {}
@@ -104,6 +108,7 @@ class Dataplane:
         self._compiled = 0
         self._own = MemoryPort("own", workers, notify=True)
         self.own = OwnPort(self._own)
+        self._born: dict[int, int] = {}
         self._watching: set[tuple[int, int, int]] = set()
         self._superseded: list[SnapshotOwner] = []  # workers may still look at them
         self._publishing = asyncio.Lock()
@@ -136,9 +141,10 @@ class Dataplane:
             new_ports = {view.id: view for view in ports}
             fdbs = self._tables(new_bridges)
             self.generation += 1
+            trees = self._queues.compile(new_ports.values())
             rings = {view.id: view.memory for view in new_ports.values() if view.memory is not None}
             owner = SnapshotOwner(self.generation, list(new_bridges.values()), list(new_ports.values()), fdbs,
-                                  rings | {SELF_PORT: self._own}, layer3)
+                                  rings | {SELF_PORT: self._own}, layer3, trees, self._born_at(new_ports))
             old_ports, self._ports, self._bridges, self._fdbs = self._ports, new_ports, new_bridges, fdbs
             old_layer3, self._layer3 = self._layer3, layer3
             self._unwatch()
@@ -146,11 +152,18 @@ class Dataplane:
             self._owner = owner
             self._superseded.append(self._shared.publish(owner))
             self._watch()
+            self._queues.kick()
             await self._quiesce()
+            self._queues.settle(trees)
             self._superseded.clear()
             self._forget(old_ports)
             self._reset_meters(old_ports)
             self._forget_devices(old_layer3.devices)
+
+    def _born_at(self, new_ports: dict[int, PortView]) -> dict[int, int]:
+        """In which generation each port came to its id: what it has sent is in its books, and in nobody else's after it."""
+        self._born = {id: self._born.get(id, self.generation) for id in new_ports}
+        return self._born
 
     def _tables(self, bridges: dict[int, BridgeView]) -> dict[int, ForwardingDatabase]:
         """The FDB of each bridge: the one it has, or a new one where it had none or another size."""
@@ -194,9 +207,9 @@ class Dataplane:
                 worker.reset_port(id)
 
     def _reset_meters(self, old_ports: dict[int, PortView]) -> None:
-        """Of ports with other storm limits, or another owner; a slow rate's debt would hold up a fast one for seconds."""
+        """Of ports with other storm limits or policers, or another owner; a slow rate's debt would hold up a fast one for seconds."""
         for id, new in self._ports.items():
-            if id not in old_ports or new.storm != old_ports[id].storm:
+            if id not in old_ports or (new.storm, new.policers) != (old_ports[id].storm, old_ports[id].policers):
                 self._shared.reset_meters(id)
 
     async def _quiesce(self) -> None:
@@ -305,6 +318,14 @@ class Dataplane:
             totals.update(counters)
         totals["queued"] &= COUNTER_MASK  # what one worker has put aside another may have sent
         return PortCounters(drops={name: n for name, n in drops.items() if n}, **totals)
+
+    def qdisc_stats(self, id: int) -> dict[int, QdiscStats]:
+        """What a port's queueing disciplines and classes have done, by serial number."""
+        return self._queues.stats(id)
+
+    def queue_memory(self) -> tuple[int, int, int]:
+        """Bytes that frames in queueing disciplines take, how many frames those are, and the most that they may take."""
+        return self._queues.memory()
 
     def worker_counters(self) -> list[WorkerCounters]:
         return [WorkerCounters(**worker.stats()) for worker in self._workers]

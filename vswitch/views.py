@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import TYPE_CHECKING, NamedTuple
 
+from .qos.view import PolicerView, TreeView
+
 if TYPE_CHECKING:
     from vswitch._fastpath.filter.ruleset import CompiledRuleset
     from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
@@ -52,7 +54,7 @@ class VlanMode:
 class PortView:
     """What the fast path needs to know of a port. `fds`: a tap's queues, one a worker or just one; a packet socket's one.
 
-    `storm` is broadcast, multicast and unknown unicast frames a second, 0 for no limit; `mac_limit` 0 likewise.
+    `tree` holds its queueing disciplines, if it has any, `policers` say what may come in. `storm` is broadcast, multicast and unknown unicast frames a second, 0 for no limit; `mac_limit` 0 likewise.
     """
 
     id: int
@@ -69,6 +71,8 @@ class PortView:
     mac_limit: int = 0
     storm: tuple[int, int, int] = (0, 0, 0)
     memory: MemoryPort | None = None
+    tree: TreeView | None = None
+    policers: tuple[PolicerView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import threading
 
-from vswitch._fastpath.worker import Shared, Worker
+from vswitch._fastpath.worker import QUEUE_MEMORY, Shared, Worker
 
 
 class Workers:
     """`count` workers over one shared state. Thread safety: start and stop from the control thread only."""
 
-    def __init__(self, count: int, shared: Shared, busy_poll_us: int) -> None:
-        self.workers = [Worker(index, shared, busy_poll_us) for index in range(count)]
+    def __init__(self, count: int, shared: Shared, busy_poll_us: int, queue_memory: int = QUEUE_MEMORY) -> None:
+        self.workers = [Worker(index, shared, busy_poll_us, queue_memory // count) for index in range(count)]
+        if count > 1:
+            for worker in self.workers:
+                worker.meet(self.workers)
         self._threads: list[threading.Thread] = []
 
     def __iter__(self):

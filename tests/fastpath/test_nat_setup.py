@@ -125,6 +125,14 @@ def test_dnat_into_a_range_of_ports_and_shifted_by_a_base() -> None:
     assert connection(shifted, udp(SERVER, 9, PUBLIC, 5042))[3] == 8042
 
 
+def test_a_destination_is_the_first_port_that_is_free() -> None:
+    nat = Nat(dnat=rule(DST, CLIENT, (8000, 8003)))
+    assert connection(nat, udp(SERVER, 9, PUBLIC, 5042))[3] == 8000
+    assert [connection(nat, udp(SERVER, 9, PUBLIC, port))[3] for port in (5043, 5044)] == [8001, 8002]
+    anywhere = Nat(dnat=rule(DST, CLIENT, (8000, 8999), "random"))
+    assert len({connection(anywhere, udp(SERVER, port, PUBLIC, 80))[3] for port in range(20)}) > 5
+
+
 def test_two_public_addresses_of_one_server_give_way_at_the_source() -> None:
     nat = Nat(dnat=rule(DST, CLIENT, (80, 80)))
     assert connection(nat, udp(SERVER, 1234, PUBLIC, 80)) == (SERVER, 1234, CLIENT, 80)
@@ -136,6 +144,17 @@ def test_two_public_addresses_of_one_server_give_way_at_the_source() -> None:
     assert sport != 1234
     assert checksums_hold(passage.frame)
     assert nat.binder.counters() == {"exhausted": 0, "retried": 0, "moved": 1}
+
+
+def test_an_answer_that_its_zone_hides_from_its_connection_gets_no_port_of_its_own() -> None:
+    nat = Nat()
+    assert nat.cross(nat.arrive(udp(), zone_reply=1)) == 0
+    answer = nat.arrive(udp(SERVER, 53, CLIENT, 40000))
+    assert nat.cross(answer) == reason("conntrack_clash")
+    answer.abandon()
+    assert nat.table.counters().used == 1
+    assert nat.cross(nat.arrive(udp(SERVER, 53, CLIENT, 40000), zone_reply=1)) == 0, "so it is found"
+    assert nat.table.counters().used == 1
 
 
 def test_two_pings_with_one_identifier() -> None:

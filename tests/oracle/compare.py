@@ -6,7 +6,7 @@ import itertools
 import random
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.oracle.deliberate import is_deliberate
 from tests.oracle.driver import Driver, Sent
@@ -16,6 +16,7 @@ from tests.oracle.scenario import scenario
 from tests.oracle.steps import Step
 from tests.oracle.subject import Connection, Subject, Tuple
 from tests.oracle.translation import Translation
+from tests.oracle.twins import about_twins, twins
 
 PACKETS = 100
 PACKETS_AT_MOST = 500
@@ -62,10 +63,16 @@ def _steps(here: Driver, there: Driver, steps: tuple[Step, ...], frames: FrameCo
     differences: list[str] = []
     for number, step in enumerate(steps):
         pairs = zip(here.play(step), there.play(step), strict=True)
-        wrong = [pair for pair in pairs if not frames.same(step, *pair)]
+        wrong = [pair for pair in pairs if not frames.same(step, *pair) and not _of_twins((here, there), pair)]
         if wrong and len(differences) < TOLD_AT_MOST:
             differences.append(_told(number, step, here.subject.name, there.subject.name, wrong[0]))
     return differences
+
+
+def _of_twins(drivers: tuple[Driver, Driver], pair: tuple[Sent, Sent]) -> bool:
+    """Whether the two may have taken the same frame for another's."""
+    both = zip(drivers, pair, strict=True)
+    return is_deliberate("twins") and all(about_twins(driver.subject, sent) for driver, sent in both)
 
 
 def _told(number: int, step: Step, here: str, there: str, pair: tuple[Sent, Sent]) -> str:
@@ -78,7 +85,7 @@ def _told(number: int, step: Step, here: str, there: str, pair: tuple[Sent, Sent
 
 def _connections(here: Subject, there: Subject, translation: Translation) -> list[str]:
     """The tables as sets; what is left over is paired by what may stand for each other."""
-    one, other = Counter(here.conntrack()), Counter(there.conntrack())
+    one, other = (Counter(_without_progress(subject.conntrack())) for subject in (here, there))
     left, right = list((one - other).elements()), list((other - one).elements())
     for entry in list(left):
         twin = next((candidate for candidate in right if _same_connection(entry, candidate, translation)), None)
@@ -89,10 +96,20 @@ def _connections(here: Subject, there: Subject, translation: Translation) -> lis
             for subject, entries in ((here, left), (there, right)) for entry in entries]  # fmt: skip
 
 
-def _tuples(subject: Subject) -> set[Tuple]:
-    """Of all connections, in both directions and either order of ends."""
-    ways = {way for entry in subject.conntrack() for way in (entry.original, entry.reply)}
-    return ways | {way.reversed() for way in ways}
+def _without_progress(entries: list[Connection]) -> list[Connection]:
+    """Twins without what their packets, or the other's, have made of them."""
+    either = set(twins(entries)) if is_deliberate("twins") else set()
+    return [replace(entry, state="", flags=frozenset(), mark=0) if entry in either else entry for entry in entries]
+
+
+def _tuples(subject: Subject) -> dict[Tuple, frozenset[int]]:
+    """Of all connections, in both directions and either order of ends, with the zones that they are in."""
+    zones: dict[Tuple, frozenset[int]] = {}
+    for entry in subject.conntrack():
+        for way, zone in zip((entry.original, entry.reply), entry.zones, strict=True):
+            for ends in (way, way.reversed()):
+                zones[ends] = zones.get(ends, frozenset()) | {zone}
+    return zones
 
 
 def _same_connection(here: Connection, there: Connection, translation: Translation) -> bool:

@@ -24,6 +24,7 @@ DIFFERENCES = (
     Deliberate("own-quoted-checksum", "masked", "rejecting its own answer, the kernel quotes it with a stale sum"),
     Deliberate("fragment-ident", "masked", "IPv6 fragments sent on after reassembly get an identification at random"),
     Deliberate("fragment-geometry", "masked", "a datagram reassembled may be cut elsewhere when it is sent on"),
+    Deliberate("twins", "masked", "which of two connections a packet is of that fits both: the order in a hash chain"),
     Deliberate("idle-table", "masked", "a table without a rule, all policies ACCEPT, is not walked: it counts nothing"),
     Deliberate("nat-port", "chosen", "a port of the rule's range, or of its class: hard to guess (RFC 6056)"),
     Deliberate("nat-address", "not made", "which address of a range a client gets hangs on a hash"),

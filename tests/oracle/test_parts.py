@@ -14,8 +14,9 @@ from tests.oracle.compare import case
 from tests.oracle.deliberate import DIFFERENCES, is_deliberate
 from tests.oracle.proc import connections
 from tests.oracle.shrink import shrunk
-from tests.oracle.subject import Tuple
+from tests.oracle.subject import Connection, Tuple
 from tests.oracle.translation import Translation, choices
+from tests.oracle.twins import twins
 from tests.oracle.wire import Editor, parse
 
 GUEST, HOST, ROUTER = topology.packed("a", 4, 2), topology.packed("b", 4, 3), topology.packed("b", 4, 1)
@@ -59,11 +60,12 @@ PORTS = "-A POSTROUTING -p tcp -j MASQUERADE --to-ports 2000-2003 --random"
     (PORTS.replace("tcp", "udp"), nat("203.0.113.1", 2000), nat("203.0.113.1", 2004), True),
 ])  # fmt: skip
 def test_a_choice_is_free_within_its_rule(rules: str, here: Tuple, there: Tuple, could: bool) -> None:
-    assert Translation(lambda: (set(), set()), rules).same(here, there) is could
+    assert Translation(lambda: ({}, {}), rules).same(here, there) is could
 
 
 def test_a_choice_once_made_binds_in_both_directions_while_the_connection_lives() -> None:
-    alive = {nat("203.0.113.1", 2000)}, {nat("203.0.113.1", 2001)}
+    zone = frozenset((0,))
+    alive = {nat("203.0.113.1", 2000): zone}, {nat("203.0.113.1", 2001): zone}
     translation = Translation(lambda: alive, PORTS)
     assert translation.same(nat("203.0.113.1", 2000), nat("203.0.113.1", 2001))
     assert translation.same(nat("203.0.113.1", 2000).reversed(), nat("203.0.113.1", 2001).reversed())
@@ -72,6 +74,24 @@ def test_a_choice_once_made_binds_in_both_directions_while_the_connection_lives(
     for table in alive:
         table.clear()
     assert translation.same(nat("203.0.113.1", 2002), nat("203.0.113.1", 2001))
+
+
+def test_a_tuple_stands_for_another_in_each_zone_and_for_one_alone_there() -> None:
+    port = [nat("203.0.113.1", 2000 + n) for n in range(4)]
+    alive = {port[0]: frozenset((0, 1))}, {port[1]: frozenset((0,)), port[2]: frozenset((1,)), port[3]: frozenset((1,))}
+    translation = Translation(lambda: alive, PORTS)
+    assert translation.same(port[0], port[1])
+    assert translation.same(port[0], port[2])
+    assert translation.same(port[0].reversed(), port[1].reversed())
+    assert not translation.same(port[0], port[3]), "zone 1 has its own"
+
+
+@pytest.mark.parametrize(("zones", "found"), [((0, 2), 2), ((0, 0), 2), ((2, 2), 0), ((2, 0), 0)])
+def test_twins_have_a_tuple_in_one_zone(zones: tuple[int, int], found: int) -> None:
+    """Of whichever direction it is; the other tuples and zones do not matter."""
+    shared, other = nat("10.1.0.2", 1024), nat("203.0.113.2", 1024)
+    one = Connection(shared.reversed(), shared, "", frozenset())
+    assert len(twins([one, Connection(shared, other.reversed(), "", frozenset(), zones=zones)])) == found
 
 
 @pytest.mark.parametrize(("words", "low", "high", "ports"), [

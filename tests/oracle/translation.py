@@ -3,7 +3,8 @@
 A rule names a range, and the kernel picks from it by a hash of its own, or at random where the first choice is taken.
 So the first time that two frames, or connections, differ in a tuple, it has to be by two members of one range. From
 then on the two tuples stand for each other, both ways, and for no other: whoever changes his mind in the middle of a
-connection, or gives two connections one tuple, is found out.
+connection, or gives two connections one tuple, is found out. Connections in different zones may well have one tuple:
+it stands for another in each zone, as the tables tell, since frames do not.
 
 A connection that no rule translates may get another port too, where its tuple is that of a translated one.
 """
@@ -11,7 +12,7 @@ A connection that no rule translates may get another port too, where its tuple i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -21,6 +22,8 @@ from tests.oracle.subject import Tuple
 
 Ports = tuple[int, int]
 End = tuple[bytes, int]  # an address and a port
+Pair = tuple[Tuple, Tuple]  # of either subject
+Zones = Mapping[Tuple, frozenset[int]]  # in which a tuple is in a connection table
 PORT_CLASSES: tuple[Ports, ...] = ((0, 511), (512, 1023), (1024, 65535))  # a port chosen freely stays in its class
 ANY_PORT: tuple[Ports, ...] = ((0, 65535),)  # so does an echo's identifier, which has but one
 RULE = re.compile(
@@ -81,35 +84,37 @@ def _ports(text: str | None) -> tuple[Ports, ...]:
 class Translation:
     """Which tuples of one subject stand for which of the other.
 
-    `alive` tells, for each subject, which tuples are in its connection table; it is asked where a pair contradicts an
-    earlier one, which is right only if that connection has gone.
+    `alive` tells, for each subject, which tuples are in its connection table, and in which zones; it is asked where a
+    pair contradicts earlier ones, which is right only if those connections have gone, or are in other zones.
     """
 
-    def __init__(self, alive: Callable[[], tuple[set[Tuple], set[Tuple]]], *rules: str) -> None:
+    def __init__(self, alive: Callable[[], tuple[Zones, Zones]], *rules: str) -> None:
         self._choices = [choice for text in rules for choice in choices(text)]
         self._alive = alive
-        self._here: dict[Tuple, Tuple] = {}
-        self._there: dict[Tuple, Tuple] = {}
+        self._pairs: set[Pair] = set()
 
     def same(self, here: Tuple, there: Tuple) -> bool:
         """Whether they stand for each other; from the first time on that they could."""
         if (here, there) > (here.reversed(), there.reversed()):
             here, there = here.reversed(), there.reversed()
-        if self._here.get(here) == there:
+        pair = here, there
+        if pair in self._pairs:
             return True
-        if not self._could_be(here, there) or self._contradicts(here, there):
+        if not self._could_be(here, there):
             return False
-        self._there.pop(self._here.pop(here, there), None)
-        self._here.pop(self._there.pop(there, here), None)
-        self._here[here], self._there[there] = there, here
+        rivals = {other for other in self._pairs if other[0] == here or other[1] == there}
+        if rivals and not self._gives_way(rivals, pair):
+            return False
+        self._pairs.add(pair)
         return True
 
-    def _contradicts(self, here: Tuple, there: Tuple) -> bool:
-        there_before, here_before = self._here.get(here), self._there.get(there)
-        if there_before is None and here_before is None:
-            return False
-        alive_here, alive_there = self._alive()
-        return here_before in alive_here or there_before in alive_there
+    def _gives_way(self, rivals: set[Pair], pair: Pair) -> bool:
+        """Whether none of the earlier pairs contradicts the new one. Those that have gone are forgotten."""
+        here, there = self._alive()
+        living = {one for one in rivals if (one[1] in there if one[0] == pair[0] else one[0] in here)}
+        self._pairs -= rivals - living
+        taken = {zone for one in living for zone in _zones(one, here, there)}
+        return not living or bool(_zones(pair, here, there) - taken)
 
     def _could_be(self, here: Tuple, there: Tuple) -> bool:
         if here.protocol != there.protocol:
@@ -129,3 +134,8 @@ class Translation:
             return True
         torn = any(choice.tears(here[1], there[1]) for choice in able)
         return not torn and here[0] == there[0] and Choice(here[0], here[0], free).has_ports(here[1], there[1])
+
+
+def _zones(pair: Pair, here: Zones, there: Zones) -> frozenset[int]:
+    """Those in which both tuples are some connection's."""
+    return here.get(pair[0], frozenset()) & there.get(pair[1], frozenset())

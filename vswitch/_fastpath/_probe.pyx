@@ -9,7 +9,7 @@ from .core.native cimport monotonic_ns
 from .core.snapshot cimport PORT_NONE, Port
 from .io.receive cimport receive
 from .l3.reassemble cimport expire_fragments
-from .worker cimport Worker, WorkerState, run, serve_own
+from .worker cimport Worker, WorkerState, adopt, queues_due, run, serve_own
 
 
 cdef uint64_t _round(WorkerState *w, uint32_t id) noexcept nogil:
@@ -28,23 +28,24 @@ def step(Worker worker, list ports, uint64_t now_ns):
     cdef WorkerState *w = &worker.state
     cdef uint64_t total = 0, moved
     cdef uint32_t port
-    w.ctx.snapshot = w.current[0]
     w.ctx.now_ns = now_ns
     w.ctx.now_s = <uint32_t>(now_ns // 1000000000ULL)
+    adopt(w)
     for port in ports:
         moved = _round(w, port)
         while moved:
             total += moved
             moved = _round(w, port)
+    queues_due(w)
     return total
 
 
 def step_own(Worker worker, int fd, uint64_t now_ns):
     """Take what the control side has sent by the switch's own port, whose eventfd is `fd`; returns how many frames."""
     cdef WorkerState *w = &worker.state
-    w.ctx.snapshot = w.current[0]
     w.ctx.now_ns = now_ns
     w.ctx.now_s = <uint32_t>(now_ns // 1000000000ULL)
+    adopt(w)
     return serve_own(w, fd)
 
 
@@ -61,7 +62,7 @@ def in_batches(Worker worker, uint32_t port):
 def byte_at(Worker worker, uint32_t port, int64_t at):
     """Receive what waits at the port, and read the byte at `at` of the first frame, wherever that is."""
     cdef WorkerState *w = &worker.state
-    w.ctx.snapshot = w.current[0]
+    adopt(w)
     receive(&w.ctx, &w.burst, &w.ctx.snapshot.ports[port])
     return w.burst.frames[0].data[at]
 
@@ -70,7 +71,8 @@ def replay(Worker worker, uint32_t port, uint64_t frames):
     """Take `frames` frames, or a few more, from a looping memory port; returns (frames, nanoseconds). Holds no GIL."""
     cdef WorkerState *w = &worker.state
     cdef uint64_t started, taken = 0, moved = 1
-    w.ctx.snapshot = w.current[0]
+    w.ctx.now_ns = monotonic_ns()
+    adopt(w)
     with nogil:
         started = monotonic_ns()
         while taken < frames and moved:

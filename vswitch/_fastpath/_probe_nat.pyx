@@ -126,7 +126,7 @@ cdef class Passage:
     cdef readonly int reason
 
     def __cinit__(self, ConnectionTable table, Binder binder, bytes frame, uint32_t now=1000, bytes vnet=bytes(12),
-                  uint32_t l3=14, uint32_t worker=0, uint16_t zone=0):
+                  uint32_t l3=14, uint32_t worker=0, uint16_t zone=0, zone_reply=None):
         cdef uint32_t size = VNET_LEN + <uint32_t>len(frame)
         self.table, self.binder, self.worker, self.now = table, binder, worker, now
         self.block = <uint8_t *>malloc(size)
@@ -139,6 +139,7 @@ cdef class Passage:
         self.lies.len = <uint32_t>len(frame)
         self.lies.needs = OFFLOAD_CSUM if self.block[0] & 1 else 0
         dissect(table.view(worker), &self.packet, self.lies.data + l3, zone)
+        self.packet.zone_reply = zone if zone_reply is None else zone_reply
         self.reason = ct_track(table.view(worker), &self.packet, <uint64_t>now * 1000000000, now)
 
     def __dealloc__(self):

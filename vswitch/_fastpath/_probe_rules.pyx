@@ -13,7 +13,7 @@ from .core.wire cimport mac_at
 from .filter.conntrack cimport CtEntry
 from .filter.counters cimport RuleCounters
 from .filter.log cimport LogRings
-from .filter.path cimport Path, path_find, path_follow, path_peek, path_store
+from .filter.path cimport Path, path_find, path_follow, path_store
 from .filter.rule cimport *
 from .filter.ruleset cimport CompiledRuleset, ip_of
 from .filter.walk cimport *
@@ -188,29 +188,16 @@ cdef class Engine:
         return self._outcome(&walk, False)
 
     def prerouting(self, Parcel parcel not None, uint8_t ct_info, Connection connection=None, bint cached=True):
-        """Table raw before conntrack, mangle behind it; "peek": raw was known before conntrack was asked."""
+        """Table raw by a walk, then what conntrack says of the packet, then mangle as `judge` does it."""
         cdef Walk walk
-        cdef const Path *path = NULL
-        cdef CtEntry *entry = NULL if connection is None else &connection.entry
-        cdef const Ruleset *rules = &self.ruleset.rules
-        peek = False
-        if cached and entry != NULL:
-            peek = path_peek(rules, entry, &parcel.packet, &parcel.frame, ct_info & CT_REPLY != 0) != NULL
-            parcel.packet.ct_info = ct_info
-            path = path_find(rules, entry, &parcel.packet, &parcel.frame, WAY_PREROUTING)
-        if path != NULL:
-            path_follow(path, rules, self.state.counters, &parcel.packet, &parcel.frame, entry)
-            return {"verdict": VERDICTS[path.verdict], "table": path.table, "arg": path.arg, "hit": True, "peek": peek}
         parcel.packet.ct_info = 0
-        walk_begin(&walk, rules, &self.state, &parcel.packet, &parcel.frame, NULL, WAY_PREROUTING, 0)
-        if walk_table(&walk, TABLE_RAW, HOOK_PREROUTING) == VERDICT_ACCEPT:
-            if not walk.zones & CT_NOTRACK:
-                parcel.packet.ct_info = ct_info
-                walk_track(&walk, entry)
-            walk_way(&walk)
-        if cached:
-            path_store(&walk)
-        return self._outcome(&walk, False) | {"peek": peek}
+        walk_begin(&walk, &self.ruleset.rules, &self.state, &parcel.packet, &parcel.frame, NULL, WAY_PREROUTING, 0)
+        if walk_table(&walk, TABLE_RAW, HOOK_PREROUTING) != VERDICT_ACCEPT:
+            return self._outcome(&walk, False)
+        if walk.zones & CT_NOTRACK:
+            return self.judge(parcel, None, "prerouting", cached)
+        parcel.packet.ct_info = ct_info
+        return self.judge(parcel, connection, "prerouting", cached)
 
     def hammer(self, list parcels not None, Connection connection not None, uint32_t rounds):
         """Judge the parcels in turn, by paths or walks, without the interpreter; how often a walk says otherwise.

@@ -9,14 +9,18 @@ from .l2.forward cimport forward
 from .l2.lookup cimport lookup
 from .l2.parse cimport parse
 from .l2.vlan cimport ingress
+from .qos.police cimport police
 from .stages cimport ip_dissect, ip_enter, ip_forward, ip_prerouting, ip_route
 
 cdef inline void pipeline(Context *ctx, Burst *burst) noexcept nogil:
     cdef bint ip = burst.port.flags & PORT_IP or burst.entry != ENTRY_RECEIVE
     ctx.origin = &ctx.counters[burst.port.id]
+    ctx.burst = burst
     parse(ctx, burst)               # lengths, addresses, tag, virtio-net header
     if burst.entry == ENTRY_RECEIVE:
         ingress(ctx, burst)         # which VLAN
+        if burst.port.n_policers:
+            police(ctx, burst)      # no more than the port may send
     else:
         ip_enter(ctx, burst)        # the same for frames of the switch's own, and such as it has held back
     if ip:

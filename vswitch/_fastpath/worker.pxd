@@ -13,6 +13,7 @@ from .filter.nat cimport Nat
 from .l3.limit cimport IcmpLimiter
 from .l3.neighbour cimport NeighbourTable
 from .l3.reassemble cimport ReassemblyTable
+from .qos.state cimport Scheduler, SchedulerOwner
 
 cdef enum:
     HOT = 16
@@ -25,6 +26,7 @@ cdef struct HotPort:
 cdef struct WorkerState:
     Context ctx
     Burst burst
+    Scheduler *scheduler
     WorkerCounters stats
     Nat nat
     const Snapshot **current            # where the newest snapshot is published
@@ -48,12 +50,15 @@ cdef struct WorkerState:
     uint64_t stopping
 
 cdef void run(Context *ctx, Burst *burst) noexcept nogil
+cdef void adopt(WorkerState *w) noexcept nogil
+cdef void queues_due(WorkerState *w) noexcept nogil
 cdef uint64_t serve_own(WorkerState *w, int fd) noexcept nogil
 
 cdef class Shared:
     cdef const Snapshot *current
     cdef SnapshotOwner owner
     cdef Arena meters
+    cdef Arena policers
     cdef readonly ConnectionTable connections
     cdef readonly NeighbourTable neighbours
     cdef readonly IcmpLimiter icmp_limits
@@ -67,4 +72,5 @@ cdef class Worker:
     cdef Shared shared
     cdef Arena counters
     cdef Arena memory
+    cdef readonly SchedulerOwner scheduler
     cdef _share(self, Shared shared, uint32_t index)

@@ -19,7 +19,7 @@ spinning one a core. So spinning ends where it does not pay:
 """
 import os
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from .core.arena cimport Arena
@@ -37,6 +37,12 @@ from .filter.nat cimport nat_init
 from .io.segment cimport BOUNCE
 from .l3.answer cimport router_tick
 from .pipeline cimport pipeline
+from .qos.adopt cimport adopt_trees
+from .qos.handover cimport inbox_waits
+from .qos.scheduler cimport serve as serve_queues
+from .qos.scheduler cimport take_handed
+from .qos.state cimport SchedulerOwner
+from .qos.tree cimport POLICERS, PolicerMeter
 
 cdef enum:
     EVENTS = 64
@@ -47,6 +53,9 @@ cdef enum:
     BACKOFF_NS = 100000000
     WINDOW_NS = 2000000
     LOADED_SHARE = 5                    # a worker that is busy for a fifth of a window or more is loaded
+
+
+QUEUE_MEMORY = 64 << 20                 # bytes that may wait in a worker's queueing disciplines, unless told otherwise
 
 
 cdef void work(WorkerState *w) noexcept nogil:
@@ -61,6 +70,7 @@ cdef void work(WorkerState *w) noexcept nogil:
         moved = serve_hot(w)
         if not w.n_hot or w.ctx.now_ns - w.looked_ns >= LOOK_NS:
             moved += serve_ready(w)
+        queues_due(w)
         account(w, moved)
     atomic_store64_seq(&w.parked, 1)
 
@@ -70,12 +80,21 @@ cdef inline void tick(WorkerState *w, uint64_t now_ns) noexcept nogil:
     w.stats.heartbeat_ns = now_ns
     count(&w.stats.polls, 1)
 
-cdef inline void adopt(WorkerState *w) noexcept nogil:
+cdef void adopt(WorkerState *w) noexcept nogil:
     cdef const Snapshot *snapshot = <const Snapshot *>atomic_load64_seq(<uint64_t *>w.current)
     # By generation: a new snapshot may lie where one that was freed while this worker slept has lain.
     if snapshot.generation != w.adopted:
         w.ctx.snapshot = snapshot
+        w.scheduler.now_ns = w.ctx.now_ns
+        adopt_trees(w.scheduler, snapshot, w.ctx.worker)
         atomic_store64_seq(&w.adopted, snapshot.generation)
+
+cdef void queues_due(WorkerState *w) noexcept nogil:
+    """What other workers have handed over, and what has waited for its time."""
+    if w.scheduler.n_peers:
+        take_handed(&w.ctx)
+    if w.scheduler.n_ready or w.scheduler.n_wakes and w.scheduler.wakes[0].due_ns <= w.ctx.now_ns:
+        serve_queues(&w.ctx)
 
 cdef inline uint64_t serve_hot(WorkerState *w) noexcept nogil:
     """A burst from each hot port; those that have been empty for long enough cool down."""
@@ -116,11 +135,21 @@ cdef inline int sleep(WorkerState *w, epoll_event *events) noexcept nogil:
     cdef int n
     count(&w.stats.sleeps, 1)
     atomic_store64_seq(&w.parked, 1)
-    n = epoll_wait(w.epfd, events, EVENTS, -1)
+    n = epoll_wait_ns(w.epfd, events, EVENTS, sleep_ns(w))
     atomic_store64_seq(&w.parked, 0)
     adopt(w)
     tick(w, monotonic_ns())
     return n
+
+cdef inline int64_t sleep_ns(const WorkerState *w) noexcept nogil:
+    """How long nothing will happen by itself; -1: for ever. Times that nobody waits for wake nobody."""
+    cdef uint64_t now_ns
+    if w.scheduler.n_ready or inbox_waits(w.scheduler):
+        return 0
+    if w.scheduler.pool.n == 0 or w.scheduler.n_wakes == 0:
+        return -1
+    now_ns = monotonic_ns()
+    return w.scheduler.wakes[0].due_ns - now_ns if w.scheduler.wakes[0].due_ns > now_ns else 0
 
 cdef inline bint is_hot(const WorkerState *w, uint64_t tag) noexcept nogil:
     cdef uint32_t i
@@ -223,6 +252,7 @@ cdef class Shared:
         self.owner = SnapshotOwner(0, [], [], {}, {})
         self.current = &self.owner.snapshot
         self.meters = Arena("storm", MAX_PORTS * sizeof(StormMeter), "storm/1")
+        self.policers = Arena("policers", MAX_PORTS * POLICERS * sizeof(PolicerMeter), "policers/1")
         self.connections = ConnectionTable(connections)
         self.neighbours = NeighbourTable()
         self.icmp_limits = IcmpLimiter()
@@ -243,14 +273,15 @@ cdef class Shared:
         return previous
 
     def reset_meters(self, uint32_t port):
-        """Let a port's storm limits begin anew: what was used of others is no debt."""
+        """Let a port's storm limits and policers begin anew: what was used of others is no debt."""
         memset(<StormMeter *>self.meters.body() + port, 0, sizeof(StormMeter))
+        memset(<PolicerMeter *>self.policers.body() + port * POLICERS, 0, POLICERS * sizeof(PolicerMeter))
 
 
 cdef class Worker:
     """One worker; `run` it in a thread. All other methods are for the control side and may be called meanwhile."""
 
-    def __cinit__(self, uint32_t index, Shared shared, uint64_t busy_poll_us):
+    def __cinit__(self, uint32_t index, Shared shared, uint64_t busy_poll_us, uint64_t queue_memory=QUEUE_MEMORY):
         self.shared = shared
         self.state.epfd = self.state.ctx.ring.fd = -1   # should what follows fail, none is ours to close
         self.counters = Arena(f"counters-{index}", MAX_PORTS * sizeof(PortCounters), "counters/1")
@@ -260,10 +291,15 @@ cdef class Worker:
         self.state.ctx.counters = <PortCounters *>self.counters.body()
         self.state.ctx.stats = &self.state.stats
         self.state.ctx.storm = <StormMeter *>shared.meters.body()
+        self.state.ctx.policers = <PolicerMeter *>shared.policers.body()
         self.state.ctx.scratch = <uint8_t *>self.memory.body()
         self.state.ctx.bounce = self.state.ctx.scratch + SCRATCH
         self.state.ctx.extra_memory = self.state.ctx.bounce + BOUNCE
         self.state.ctx.io = <PortIo *>(self.state.ctx.extra_memory + EXTRAS * SLOT)
+        self.scheduler = SchedulerOwner(index, queue_memory)
+        self.state.scheduler = self.state.ctx.scheduler = &self.scheduler.scheduler
+        self.state.scheduler.counters = self.state.ctx.counters
+        self.state.scheduler.snapshot = shared.current
         self._share(shared, index)
         self.state.current = &shared.current
         self.state.busy_poll_ns = busy_poll_us * 1000
@@ -291,9 +327,23 @@ cdef class Worker:
         ctx.rules.log = shared.log.of_worker(index)
         ctx.queues = shared.queues
 
+    def meet(self, list workers):
+        """Know all workers, this one included, before any of them runs: they hand frames over to each other."""
+        cdef Worker other
+        self.scheduler.meet(len(workers))
+        for index, other in enumerate(workers):
+            self.state.scheduler.peers[<uint32_t>index].scheduler = other.state.scheduler
+            self.state.scheduler.peers[<uint32_t>index].parked = &other.state.parked
+            self.state.scheduler.peers[<uint32_t>index].wakefd = other.state.wakefd
+
+    def kick(self):
+        """Have it look at the newest snapshot now, even if no frame comes."""
+        os.eventfd_write(self.state.wakefd, 1)
+
     def run(self):
         """The thread's body; returns after `stop`."""
         with nogil:
+            exact_timers()
             work(&self.state)
 
     def stop(self):

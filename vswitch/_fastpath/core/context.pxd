@@ -11,31 +11,25 @@ from ..l3.limit cimport IcmpLimits
 from ..l3.neighbour cimport Neighbours
 from ..l3.reassemble cimport Reassembly
 from .counters cimport MAX_PORTS, PortCounters, WorkerCounters
-from .frame cimport Frame
+from ..qos.state cimport Scheduler
+from ..qos.tree cimport PolicerMeter
+from .frame cimport Burst, Frame
 from .native cimport count
 from .snapshot cimport STORM_CLASSES, Snapshot
+from .tx cimport TX_QUEUE, TxEntry
 from .uring cimport uring
 from .verdict cimport DONE
 
 cdef enum:
-    TX_BLOCK = 28                       # a virtio-net header, two MACs and a tag
-    TX_QUEUE = 32
     EXTRAS = 64                         # slots for frames of the worker's own (core/extra.pxd)
-
-cdef struct TxEntry:
-    # A frame about to leave, from its virtio-net header on: `head`, then `body` if that is not empty.
-    const uint8_t *head
-    const uint8_t *body
-    uint32_t head_len
-    uint32_t body_len
-    uint32_t counted                    # bytes to count once it has left; 0: a segment that is not its frame's last
-    uint8_t block[TX_BLOCK]             # head points here when the frame leaves in another form than it came
 
 cdef struct PortIo:
     # A worker's own state of one port.
     uint32_t tx_n                       # entries waiting for transmit
     bint dirty                          # is in the context's list of ports to transmit to
     uint32_t rx_batch                   # frames to ask for at once (io/tap.pxd, io/packet.pxd)
+    uint8_t frame                       # of the fragments and segments being put there: TxEntry.frame, l2_len
+    uint8_t l2_len
     TxEntry tx[TX_QUEUE]
 
 cdef struct StormMeter:
@@ -71,7 +65,10 @@ cdef struct Context:
     WorkerCounters *stats
     PortCounters *origin                # of the port that the burst came from: every fate is charged there
     StormMeter *storm                   # by port id
+    PolicerMeter *policers              # POLICERS a port, all workers'
     PortIo *io                          # by port id
+    const Burst *burst                  # under way
+    Scheduler *scheduler                # of the ports that have this worker for their home
     uint32_t n_dirty
     uint16_t dirty[MAX_PORTS]           # ports with entries waiting
     Conntrack *ct                       # the worker's view of the connections

@@ -52,6 +52,7 @@ cdef struct Frame:
     uint16_t device                     # of FRAME_ROUTED: the device of layer 3 that it leaves by
     uint16_t out                        # port id; meaningless for FRAME_FLOOD
     uint32_t aux                        # TPID << 16 | TCI that the kernel took off; 0: none
+    uint32_t mark                       # that a policer gave it
     uint64_t dst
     uint64_t src
     uint64_t src_key                    # of the FDB
@@ -80,4 +81,5 @@ cdef inline Frame *burst_add(Burst *burst, uint8_t *data, uint32_t length) noexc
     frame.vid = 0
     frame.priority = 0
     frame.aux = 0
+    frame.mark = 0
     return frame

@@ -15,7 +15,9 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,6 +47,8 @@ NATIVE uint64_t atomic_add64(uint64_t *p, uint64_t v) { return __atomic_add_fetc
 NATIVE uint64_t relaxed_load64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 /* Loads before it are done before loads after it: for readers that copy first and check afterwards. */
 NATIVE void load_fence(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
+/* A store before it is seen by all before a load after it is made. */
+NATIVE void memory_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 NATIVE int atomic_cas64(uint64_t *p, uint64_t expected, uint64_t desired)
 {
     return __atomic_compare_exchange_n(p, &expected, desired, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
@@ -92,6 +96,23 @@ NATIVE void memory_allow(const void *p, size_t n) { __asan_unpoison_memory_regio
 NATIVE void memory_forbid(const void *p, size_t n) { (void)p, (void)n; }
 NATIVE void memory_allow(const void *p, size_t n) { (void)p, (void)n; }
 #endif
+
+/* A thread's sleep ends when it is due, not up to 50 us later (timer slack, prctl(2)). */
+NATIVE void exact_timers(void) { prctl(PR_SET_TIMERSLACK, 1); }
+
+/* epoll_pwait2(2) by number, which the kernel has had for longer (5.11) than some C libraries; before, milliseconds must do.
+ * A negative timeout waits for ever. */
+NATIVE int epoll_wait_ns(int epfd, struct epoll_event *events, int n, int64_t timeout_ns)
+{
+    struct timespec t = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+    int found;
+    if (timeout_ns < 0)
+        return epoll_wait(epfd, events, n, -1);
+    found = (int)syscall(SYS_epoll_pwait2, epfd, events, n, &t, NULL, (size_t)0);
+    if (found < 0 && errno == ENOSYS)
+        found = epoll_wait(epfd, events, n, (int)((timeout_ns + 999999) / 1000000));
+    return found;
+}
 
 NATIVE uint64_t monotonic_ns(void)
 {

@@ -1,5 +1,5 @@
 """native.h for Cython: see there."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "native.h" nogil:
     uint16_t load16(const void *p) noexcept
@@ -20,6 +20,7 @@ cdef extern from "native.h" nogil:
     uint64_t atomic_add64(uint64_t *p, uint64_t v) noexcept
     uint64_t relaxed_load64(const uint64_t *p) noexcept
     void load_fence() noexcept
+    void memory_fence() noexcept
     bint atomic_cas64(uint64_t *p, uint64_t expected, uint64_t desired) noexcept
     void count(uint64_t *p, uint64_t n) noexcept
     void cpu_relax() noexcept
@@ -65,5 +66,7 @@ cdef extern from "native.h" nogil:
     int EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL
     int epoll_create1(int flags) noexcept
     int epoll_ctl(int epfd, int operation, int fd, epoll_event *event) noexcept
+    void exact_timers() noexcept
+    int epoll_wait_ns(int epfd, epoll_event *events, int n, int64_t timeout_ns) noexcept
     int epoll_wait(int epfd, epoll_event *events, int n, int timeout_ms) noexcept
     int sched_yield() noexcept

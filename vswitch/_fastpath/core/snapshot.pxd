@@ -10,6 +10,7 @@ from ..filter.rule cimport Ruleset
 from ..io.ring cimport MemoryPort, MemoryRings
 from ..l2.fdb cimport Fdb
 from ..l3.route cimport RouteTable
+from ..qos.tree cimport Policer, Tree
 from .blocks cimport BlockOwner
 from .counters cimport MAX_WORKERS
 from .ip cimport Ip
@@ -93,6 +94,10 @@ cdef struct Port:
     uint32_t mac_limit                  # learned addresses; 0: no limit
     uint64_t storm_interval_ns[STORM_CLASSES]   # between two frames at the limit's rate; 0: no limit
     uint16_t device                     # of an uplink; else NO_DEVICE
+    uint64_t born                       # generation of the snapshot in which its id became its own
+    uint32_t n_policers
+    const Policer *policers
+    const Tree *tree                    # its queueing disciplines; NULL: frames leave at once
     int fds[MAX_WORKERS]                # the queue that each worker sends through and, if it is its own, reads
 
 cdef struct Bridge:
@@ -122,6 +127,7 @@ cdef class SnapshotOwner(BlockOwner):
     cdef object _tables                 # keeps the FDBs and memory ports of this picture alive
     cdef _fill_bridge(self, Bridge *bridge, view, list ports)
     cdef _fill_port(self, Port *port, view, dict memory)
+    cdef _fill_policers(self, Port *port, views)
     cdef _fill_own_port(self, MemoryRings rings)
     cdef _fill_layer3(self, layer3)
     cdef _fill_routers(self, list tables)

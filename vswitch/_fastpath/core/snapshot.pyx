@@ -3,10 +3,13 @@ from ipaddress import ip_address, ip_network
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from vswitch.qos.view import Shape
+
 from ..filter.ruleset cimport CompiledRuleset
 from ..io.ring cimport MemoryRings
 from ..l2.fdb cimport ForwardingDatabase
 from ..l3.route cimport Routes, RouteTable
+from ..qos.tree cimport POLICERS, CompiledTree, Policer, shape_of
 from .counters cimport MAX_PORTS, MAX_WORKERS, SELF_PORT
 from .ip cimport Ip, ip6_at
 from .packet cimport NO_DEVICE, NO_PORT
@@ -40,12 +43,13 @@ cdef dict KINDS = {"tap": PORT_TAP, "packet": PORT_PACKET, "memory": PORT_MEMORY
 
 cdef class SnapshotOwner(BlockOwner):
     """The memory of one snapshot: `bridges` and `ports` are dataplane.BridgeView and PortView, `fdbs` maps a bridge's id to
-    its ForwardingDatabase, `memory` a port's id to its MemoryRings. Freed when no worker can look at it any more: whoever
+    its ForwardingDatabase, `memory` a port's id to its MemoryRings, `trees` to its CompiledTree, `born` to the generation in which the id became its. Freed when no worker can look at it any more: whoever
     publishes the next one keeps this object until then."""
 
-    def __init__(self, uint64_t generation, list bridges, list ports, dict fdbs, dict memory, layer3=None):
+    def __init__(self, uint64_t generation, list bridges, list ports, dict fdbs, dict memory, layer3=None,
+                 trees=(), born=()):
         cdef uint32_t n_bridges = 1 + max([view.id for view in bridges], default=0)
-        self._tables = (fdbs, memory, layer3)
+        self._tables = (fdbs, memory, layer3, trees)
         self.snapshot.generation = generation
         self.snapshot.n_ports = 1 + max([view.id for view in ports], default=0)
         self.snapshot.ports = <Port *>self._block(self.snapshot.n_ports * sizeof(Port))
@@ -57,6 +61,12 @@ cdef class SnapshotOwner(BlockOwner):
                               [port for port in ports if port.bridge == view.id])
         for view in ports:
             self._fill_port(&self.snapshot.ports[<uint32_t>view.id], view, memory)
+        for id, tree in dict(trees).items():
+            if id < self.snapshot.n_ports:
+                self.snapshot.ports[<uint32_t>id].tree = &(<CompiledTree>tree).tree
+        for id, generation_of in dict(born).items():
+            if id < self.snapshot.n_ports:
+                self.snapshot.ports[<uint32_t>id].born = generation_of
         self._fill_own_port(memory.get(SELF_PORT))
         if layer3 is not None:
             self._fill_layer3(layer3)
@@ -69,6 +79,22 @@ cdef class SnapshotOwner(BlockOwner):
         if rings is not None:
             port.kind = PORT_SELF
             port.memory = &rings.port
+
+    cdef _fill_policers(self, Port *port, views):
+        cdef Policer *policer = <Policer *>self._block(len(views) * sizeof(Policer))
+        if len(views) > POLICERS:
+            raise ValueError(f"{len(views)} policers on one port: {POLICERS} are the most")
+        port.n_policers, port.policers = len(views), policer
+        for index, view in enumerate(views):
+            policer = <Policer *>port.policers + <uint32_t>index
+            policer.any_vlan, policer.vlan = view.vlan is None, view.vlan or 0
+            policer.marks, policer.mark = view.mark is not None, view.mark or 0
+            if view.rate:
+                policer.rate = shape_of(Shape(view.rate))
+                policer.burst_ns = 10**9 * view.burst // view.rate
+            if view.frame_rate:
+                policer.frame_ns = 10**9 // view.frame_rate
+                policer.frame_burst_ns = 10**9 * max(view.frame_burst - 1, 0) // view.frame_rate
 
     cdef _fill_layer3(self, layer3):
         """Devices, after ports and bridges, which point back at theirs; then routes and rules."""
@@ -197,6 +223,7 @@ cdef class SnapshotOwner(BlockOwner):
             port.storm_interval_ns[<uint32_t>index] = 1000000000 // rate if rate else 0
         for worker in range(MAX_WORKERS):
             port.fds[worker] = view.fds[worker % len(view.fds)] if view.fds else -1
+        self._fill_policers(port, view.policers)
         if view.kind == "memory":
             port.memory = &(<MemoryRings>memory[view.id]).port
 

@@ -76,6 +76,14 @@ cpdef enum Verdict:
     # Hooks again
     QUEUE_TIMEOUT               # the listener gave no verdict in time
     QUEUE_STALE                 # accepted, but its connection has ended meanwhile, or the new packet is none of it
+    # Quality of service
+    QDISC_LIMIT                 # the queue is full, by its discipline's rule
+    QDISC_OVERSIZED             # larger than what its discipline ever lets pass
+    QDISC_CODEL                 # dropped by CoDel, as it waits for too long
+    QDISC_MEMORY                # what may be queued in the whole switch is
+    QDISC_GONE                  # its discipline, its class or its port has been removed
+    HANDOVER_FULL               # the worker that the port belongs to takes no more
+    POLICED                     # beyond what the port may send
 
 cdef enum:
     VERDICTS = 80               # room in every counter array

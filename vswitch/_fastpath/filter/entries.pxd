@@ -9,6 +9,7 @@ cdef enum:
     KILL_UNASSURED = 1                  # or expired
     KILL_EXPIRED = 2
     KILL_CLOSING = 3                    # unassured, or TCP on its way out: when the table is nearly full
+    KILL_OVER = 4                       # TCP that has closed: when another wants its port
 
     ANY_SERIAL = 0
     ANY_OWNER = 0xffff

@@ -22,7 +22,7 @@ from .conntrack cimport (
     CT_UNCONFIRMED, CT_WAYS, IPS_ASSURED, IPS_DYING, Conntrack, CtAccount, CtBucket, CtEntry, CtEvent, CtEvents,
     ct_expired, ct_first, ct_hash, ct_lock, ct_second, ct_slot, ct_slot_entry,
 )
-from .states cimport tcp_closing
+from .states cimport tcp_closing, tcp_over
 
 cdef enum:
     BATCH = 128                         # entries that go to or from the shared list at once
@@ -98,6 +98,8 @@ cdef inline bint may_kill(const CtEntry *entry, int which, uint32_t now_s) noexc
         return True
     if which == KILL_UNASSURED:
         return not entry.status & IPS_ASSURED
+    if which == KILL_OVER:
+        return tcp_over(entry.state)
     return which == KILL_CLOSING and (not entry.status & IPS_ASSURED or tcp_closing(entry.state))
 
 cdef bint ct_kill(Conntrack *ct, uint32_t index, uint32_t serial, int which, uint32_t now_s) noexcept nogil:

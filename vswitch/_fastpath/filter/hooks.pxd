@@ -6,8 +6,9 @@
     hook_output             raw | conntrack | mangle | nat: destination | filter | security
     hook_postrouting        [mangle, after OUTPUT] | nat: source | confirm
 
-A packet of a known connection walks no rules: `half` finds what its like came to (path.pxd). A packet that a user's process
-has let pass (QUEUE) comes through here again, past the tables that it has been through (`Context.resume`).
+A packet of a known connection walks no rules: `half` finds what its like came to (path.pxd). Table raw alone is walked
+for every packet, as no connection is known before it. A packet that a user's process has let pass (QUEUE) comes through
+here again, past the tables that it has been through (`Context.resume`).
 
 All return PENDING, DONE where somebody else has the packet now, or why it ends; `forget`, a stage, then sees to its connection.
 """
@@ -29,7 +30,7 @@ from .refuse cimport passed, refuse
 from .rule cimport *
 from .track cimport ct_burst, ct_track
 from .walk cimport (
-    VERDICT_ACCEPT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_resume, walk_table, walk_track,
+    VERDICT_ACCEPT, WAY_FORWARD, WAY_INPUT, WAY_OUTPUT, WAY_PREROUTING, Walk, walk_begin, walk_resume, walk_table,
     walk_way,
 )
 
@@ -74,20 +75,15 @@ cdef inline CtEntry *entry_of(Context *ctx, const Packet *packet) noexcept nogil
 
 cdef inline uint8_t hook_prerouting(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
     cdef const Ruleset *rules = ctx.snapshot.rules
-    cdef Walk walk
     cdef uint8_t verdict = PENDING
-    cdef bint walked = False
     if has_table(rules, packet, TABLE_RAW, HOOK_PREROUTING) and not passed(ctx, TABLE_RAW, HOOK_PREROUTING):
-        verdict = hook_raw(ctx, rules, frame, packet, &walk, HOOK_PREROUTING, &walked)
+        verdict = hook_raw(ctx, rules, frame, packet, HOOK_PREROUTING)
         if verdict:
             return verdict
     verdict = track(ctx, packet)
     if verdict:
         return verdict
-    if walked:
-        walk_track(&walk, entry_of(ctx, packet))
-        verdict = half_walked(ctx, frame, packet, &walk, HOOK_PREROUTING)
-    elif has_table(rules, packet, TABLE_MANGLE, HOOK_PREROUTING):
+    if has_table(rules, packet, TABLE_MANGLE, HOOK_PREROUTING):
         verdict = half(ctx, rules, frame, packet, WAY_PREROUTING, HOOK_PREROUTING)
     if verdict or packet.ct == NO_ENTRY or translated(ctx, HOOK_PREROUTING):
         return verdict
@@ -97,14 +93,14 @@ cdef inline uint8_t track(Context *ctx, Packet *packet) noexcept nogil:
     """A packet that comes back behind conntrack has been counted, and judged by its place in a window, once already."""
     return <uint8_t>ct_track(ctx.ct, packet, ctx.now_ns, ctx.now_s) if packet.ct_info == CT_NONE else <uint8_t>PENDING
 
-cdef inline uint8_t hook_raw(Context *ctx, const Ruleset *rules, Frame *frame, Packet *packet, Walk *walk, uint32_t hook,
-                             bint *walked) noexcept nogil:
+cdef inline uint8_t hook_raw(Context *ctx, const Ruleset *rules, Frame *frame, Packet *packet,
+                             uint32_t hook) noexcept nogil:
     """Table raw, which may exempt the packet from connection tracking or choose its zone."""
+    cdef Walk walk
     cdef uint8_t verdict
-    walked[0] = True
-    walk_begin(walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet),
+    walk_begin(&walk, rules, &ctx.rules, packet, frame, entry_of(ctx, packet),
                WAY_PREROUTING if hook == HOOK_PREROUTING else WAY_OUTPUT, ctx.now_ns)
-    verdict = walk_table(walk, TABLE_RAW, hook)
+    verdict = walk_table(&walk, TABLE_RAW, hook)
     if verdict != VERDICT_ACCEPT:
         verdict = refuse(ctx, frame, packet, verdict, walk.table, hook, walk.arg, walk.target)
         if verdict:
@@ -198,12 +194,10 @@ cdef inline uint8_t hook_postrouting(Context *ctx, Frame *frame, Packet *packet)
 cdef inline uint8_t hook_output(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
     """OUTPUT up to nat: the caller looks whether the destination has changed, and goes on with hook_output_filter."""
     cdef const Ruleset *rules = ctx.snapshot.rules
-    cdef Walk walk
     cdef uint8_t verdict
-    cdef bint walked
     packet.hash = ct_hash(ctx.ct, &packet.tuple)
     if has_table(rules, packet, TABLE_RAW, HOOK_OUTPUT) and not passed(ctx, TABLE_RAW, HOOK_OUTPUT):
-        verdict = hook_raw(ctx, rules, frame, packet, &walk, HOOK_OUTPUT, &walked)
+        verdict = hook_raw(ctx, rules, frame, packet, HOOK_OUTPUT)
         if verdict:
             return verdict
     if packet.ct_info == CT_RELATED and packet.ct == NO_ENTRY and not ctx.resume:

@@ -31,6 +31,7 @@ from .confirm cimport ct_confirm
 from .conntrack cimport (
     CT_ORIGINAL, CT_REPLY_DIR, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry,
 )
+from .natport cimport NatPorts
 from .natrange cimport NatRange
 from .quote cimport quote_rewrite
 from .rewrite cimport NAT_DST, NAT_SRC, NatEnd, NatManip, nat_inverse, proto_is_icmp, rewrite_packet, still_same
@@ -38,13 +39,7 @@ from .rule cimport HOOK_INPUT, HOOK_POSTROUTING
 
 cdef enum:
     NAT_NO_DEVICE = 0xffff
-    NAT_REFUSALS = 64
     NAT_CHOICES = 64                    # as many as a burst may have unconfirmed connections
-
-cdef struct NatRefusal:                 # a range that was found full for one destination
-    uint64_t key
-    uint32_t since_s
-    uint32_t cursor                     # where to look next
 
 cdef struct NatChoice:                  # the ports that an unconfirmed entry may choose from, should it have to again
     uint32_t index
@@ -53,11 +48,10 @@ cdef struct NatChoice:                  # the ports that an unconfirmed entry ma
     uint16_t max_port
 
 cdef struct Nat:                        # one worker's
-    uint64_t random
+    NatPorts ports
     uint64_t exhausted                  # connections that found no free port
     uint64_t retried                    # clashes when confirming that a second choice was made for
     uint64_t moved                      # connections given another source port though no rule asked for it
-    NatRefusal refused[NAT_REFUSALS]
     NatChoice choice[NAT_CHOICES]
 
 cdef void nat_init(Nat *nat, uint64_t seed) noexcept nogil

@@ -2,16 +2,9 @@
 
 The address: the only one, the one of the range that source and destination hash to, or the network's with the host
 part kept. The port: the packet's own while it may stay and nobody has it; else from the range, without a range from
-the class that the kernel keeps ports in (below 512, below 1,024, above), beginning at a random place. ICMP's
-identifiers likewise.
-
-Unlike the kernel, source translation finds the last free port: it goes through the whole range, by long strides from
-a random place, and where all is taken, through the next addresses' ranges. A range found full is remembered for a
-second by its destination: meanwhile each new connection looks at the next 32 ports only, so that a stream of them
-costs microseconds each, and still comes by every port that was freed.
-
-Destination translation does its best in 128 attempts and leaves the rest to the source: a clash of reply tuples is
-resolved by whoever has more freedom.
+the class that the kernel keeps ports in (below 512, below 1,024, above), where natport.pyx finds one. ICMP's
+identifiers likewise. Where an address has none left for source translation, unlike in the kernel the range's next
+ones serve.
 """
 from socket import AF_INET, AF_INET6, inet_pton
 
@@ -19,46 +12,32 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ..core.frame cimport Frame
-from ..core.ip cimport Ip, ip4_at, ip6_at
-from ..core.native cimport count, load16be, mix64, monotonic_ns, prefetch, store16be
+from ..core.ip cimport PROTO_UDP, PROTO_UDPLITE, Ip, ip4_at, ip6_at
+from ..core.native cimport count, monotonic_ns, prefetch, spin_unlock
 from ..core.packet cimport NO_ENTRY, Packet, Tuple
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
 from .confirm cimport ct_confirm
 from .conntrack cimport (
-    CT_CONFIRMED, CT_CONTROL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE, ConnectionTable,
-    Conntrack, CtEntry, ct_candidate, ct_find, ct_hash, ct_prefetch, ct_same,
+    CT_CONFIRMED, CT_CONTROL, CT_ORIGINAL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
+    ConnectionTable, Conntrack, CtEntry, ct_find_locked, ct_hash, ct_lock, ct_same,
 )
 from .entries cimport KILL_ANY, ct_kill
+from .natport cimport nat_port, nat_taken
 from .natrange cimport (
-    NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, PortRange,
-    in_range, map_address, port_in_range, ports_of, range_addresses, range_port,
+    NAT_MAP_IPS, NAT_NETMAP, NAT_PROTO_RANDOM, NAT_PROTO_SPECIFIED, NAT_RANDOM, NatRange, in_range, map_address,
+    port_in_range, range_addresses,
 )
 from .rewrite cimport NAT_DST, NAT_SRC, NatManip
 from .rule cimport HOOK_POSTROUTING
 
 cdef enum:
-    ATTEMPTS = 128
-    FEW = 32                            # of a range that was full a moment ago
     ADDRESSES = 16                      # of a range that are looked through before a connection is refused
-    GROUP = 16
-    N_STEPS = 8
-
-# Primes above every range's size, so that steps of such a length come by all of its ports. Neighbours one after the
-# other would soon have to walk past long runs of taken ones.
-cdef uint32_t[N_STEPS] STEPS = [65537, 72931, 79999, 87211, 94399, 101929, 116881, 131071]
-
-cdef struct Walk:                       # through a range of ports, round and round
-    PortRange ports
-    uint16_t *port                      # where in the reply tuple
-    uint64_t at
-    uint32_t step
-    uint32_t left                       # ports to try at most
 
 
 cdef void nat_init(Nat *nat, uint64_t seed) noexcept nogil:
     """seed: another one for every worker."""
     memset(nat, 0, sizeof(Nat))
-    nat.random = seed
+    nat.ports.random = seed
 
 cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatRange *rule,
                        uint32_t now_s) noexcept nogil:
@@ -68,7 +47,7 @@ cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatR
     cdef Tuple reply = entry.tuple[CT_REPLY_DIR]
     if entry.use != CT_UNCONFIRMED or nat_done(entry, manip):
         return 0
-    if not choose(ct, nat, &reply, rule, now_s):
+    if not choose(ct, nat, entry, &reply, rule, now_s):
         count(&nat.exhausted, 1)
         return NAT_EXHAUSTED
     if manip == NAT_SRC:
@@ -120,6 +99,8 @@ cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint3
     cdef bint known = choice.index == packet.ct and choice.serial == entry.serial
     if packet.ct == NO_ENTRY or not entry.status & IPS_SRC_NAT_DONE:
         return CONNTRACK_CLASH          # another has the original tuple; or NAT has no say in the connection
+    if crosses(ct, entry, now_s):
+        return CONNTRACK_CLASH
     memset(&again, 0, sizeof(again))
     again.manip = NAT_SRC
     again.flags = NAT_PROTO_RANDOM
@@ -129,12 +110,28 @@ cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint3
         again.min_port = choice.min_port
         again.max_port = choice.max_port
         again.flags |= NAT_PROTO_SPECIFIED if choice.max_port else 0
-    if not choose_port(ct, nat, &reply, &again, now_s):
+    if not nat_port(ct, &nat.ports, entry, &reply, &again, now_s):
         count(&nat.exhausted, 1)
         return NAT_EXHAUSTED
     count(&nat.retried if entry.status & IPS_SRC_NAT else &nat.moved, 1)
     bind(entry, &reply, NAT_SRC)
     return 0
+
+cdef bint crosses(Conntrack *ct, const CtEntry *entry, uint32_t now_s) noexcept nogil:
+    """Whether this is another connection's talk from its other end, which only a rule's choice of zones keeps from being
+    found: of UDP nobody would know it by another port (nf_nat_used_tuple_new of the kernel)."""
+    cdef const Tuple *reply = &entry.tuple[CT_REPLY_DIR]
+    cdef uint64_t direction = 0
+    cdef uint32_t index
+    cdef bint translated
+    if entry.status & (IPS_SRC_NAT | IPS_DST_NAT) or (reply.proto != PROTO_UDP and reply.proto != PROTO_UDPLITE):
+        return False
+    index = ct_find_locked(ct, reply, ct_hash(ct, reply), now_s, &direction)
+    if index == NO_ENTRY:
+        return False
+    translated = ct.entry[index].status & (IPS_SRC_NAT | IPS_DST_NAT)
+    spin_unlock(ct_lock(ct, index))
+    return direction == CT_ORIGINAL and not translated
 
 cdef uint8_t nat_retry(Conntrack *ct, Nat *nat, Packet *packet, Frame *frame, uint32_t now_s) noexcept nogil:
     """See nat_confirm: the connection clashed with another. What the packet was rewritten to is rewritten again."""
@@ -146,20 +143,20 @@ cdef uint8_t nat_retry(Conntrack *ct, Nat *nat, Packet *packet, Frame *frame, ui
 
 # The first choice
 
-cdef inline bint taken(Conntrack *ct, const Tuple *tuple, uint32_t now_s) noexcept nogil:
-    cdef uint64_t direction = 0
-    return ct_find(ct, tuple, ct_hash(ct, tuple), now_s, &direction) != NO_ENTRY
-
-cdef bint choose(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
+cdef bint choose(Conntrack *ct, Nat *nat, const CtEntry *entry, Tuple *reply, const NatRange *rule,
+                 uint32_t now_s) noexcept nogil:
     """Change the reply tuple to one of the range that nobody has; false: there is none."""
     cdef Tuple mirror = reply[0]
     cdef uint64_t n
-    if rule.manip == NAT_SRC and not rule.flags & NAT_RANDOM and in_range(reply, rule) and not taken(ct, reply, now_s):
+    if (rule.manip == NAT_SRC and not rule.flags & NAT_RANDOM and in_range(reply, rule)
+            and not nat_taken(ct, reply, now_s)):
         return True
     for n in range(min(range_addresses(rule), <uint64_t>ADDRESSES)):
         reply[0] = mirror
         map_address(reply, &mirror, rule, n)
-        if may_keep(ct, reply, rule, now_s) or choose_port(ct, nat, reply, rule, now_s) or rule.manip == NAT_DST:
+        if may_keep(ct, reply, rule, now_s) or nat_port(ct, &nat.ports, entry, reply, rule, now_s):
+            return True
+        if rule.manip == NAT_DST:
             return True
     return False
 
@@ -167,85 +164,7 @@ cdef inline bint may_keep(Conntrack *ct, Tuple *reply, const NatRange *rule, uin
     """Whether the port can stay what it is."""
     if rule.flags & NAT_RANDOM or (rule.flags & NAT_PROTO_SPECIFIED and not port_in_range(reply, rule)):
         return False
-    return not taken(ct, reply, now_s)
-
-cdef bint choose_port(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, uint32_t now_s) noexcept nogil:
-    """A free port for the address that the reply tuple has by now."""
-    cdef Walk walk
-    walk.ports = ports_of(reply, rule)
-    walk.port = range_port(reply, rule)
-    walk.at = random32(nat)
-    walk.step = STEPS[random32(nat) % N_STEPS]
-    walk.left = ATTEMPTS
-    if not walk.ports.size:
-        return not taken(ct, reply, now_s)
-    if rule.flags & NAT_PROTO_OFFSET:
-        walk.at = <uint16_t>(load16be(walk.port) - rule.base_port)
-        walk.step = 1
-    if rule.manip == NAT_DST:
-        return search(ct, reply, &walk, now_s)
-    return search_all(ct, nat, reply, rule, &walk, now_s)
-
-cdef bint search_all(Conntrack *ct, Nat *nat, Tuple *reply, const NatRange *rule, Walk *walk,
-                     uint32_t now_s) noexcept nogil:
-    """All of the range; if it was full a moment ago, the next few ports only."""
-    cdef uint64_t key = refusal_key(ct, reply, rule, walk.ports)
-    cdef NatRefusal *refusal = &nat.refused[key % NAT_REFUSALS]
-    if refusal.key == key and refusal.since_s == now_s:
-        walk.at = refusal.cursor
-        walk.step = 1
-        walk.left = FEW
-        refusal.cursor += FEW
-        return search(ct, reply, walk, now_s)
-    walk.left = walk.ports.size
-    if search(ct, reply, walk, now_s):
-        return True
-    refusal.key = key
-    refusal.since_s = now_s
-    refusal.cursor = <uint32_t>walk.at
-    return False
-
-cdef inline uint32_t random32(Nat *nat) noexcept nogil:
-    nat.random += 0x9e3779b97f4a7c15ULL
-    return <uint32_t>(mix64(nat.random, nat.random ^ 0xd6e8feb86659fd93ULL) >> 16)
-
-cdef inline uint64_t refusal_key(Conntrack *ct, const Tuple *reply, const NatRange *rule,
-                                 PortRange ports) noexcept nogil:
-    """Of all that makes a port free or taken, but for the port itself."""
-    cdef Tuple all = reply[0]
-    range_port(&all, rule)[0] = 0
-    return ct_hash(ct, &all) ^ mix64(<uint64_t>ports.first << 32 | ports.size, 0x9e3779b97f4a7c15ULL)
-
-cdef inline void step(Walk *walk) noexcept nogil:
-    store16be(walk.port, <uint16_t>(walk.ports.first + walk.at % walk.ports.size))
-    walk.at += walk.step
-
-cdef bint search(Conntrack *ct, Tuple *reply, Walk *walk, uint32_t now_s) noexcept nogil:
-    """Try walk.left ports of the range, or all; the reply tuple keeps the last one.
-
-    The first one alone, for mostly it is free; then by groups, whose places in the index and then the entries there are
-    brought near together: one after the other each port would wait for memory twice.
-    """
-    cdef Tuple group[GROUP]
-    cdef uint64_t hash[GROUP]
-    cdef uint64_t direction = 0
-    cdef uint32_t n, size = 1, left = min(walk.left, walk.ports.size)
-    while left:
-        for n in range(size):
-            step(walk)
-            group[n] = reply[0]
-            hash[n] = ct_hash(ct, reply)
-            ct_prefetch(ct, hash[n])
-        if size > 1:
-            for n in range(size):
-                ct_candidate(ct, hash[n])
-        for n in range(size):
-            if ct_find(ct, &group[n], hash[n], now_s, &direction) == NO_ENTRY:
-                reply[0] = group[n]
-                return True
-        left -= size
-        size = min(left, <uint32_t>GROUP)
-    return False
+    return not nat_taken(ct, reply, now_s)
 
 
 # The control side

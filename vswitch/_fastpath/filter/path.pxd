@@ -97,23 +97,6 @@ cdef inline const Path *path_find(const Ruleset *rules, CtEntry *entry, const Pa
         return NULL
     return path if not path.more or path_agrees_more(path, packet, frame, entry) else NULL
 
-cdef inline const Path *path_peek(const Ruleset *rules, CtEntry *entry, Packet *packet, const Frame *frame,
-                                  bint reply) noexcept nogil:
-    """As path_find for PREROUTING before conntrack has judged the packet's state, which may prove the path wrong.
-
-    What table raw said is certain all the same, since raw sees no state: a path found here tells that raw lets the
-    packet pass, chose no zone and does not refuse to track. (What raw drops has no connection, and so no path.)
-    """
-    cdef uint32_t word = entry.path[2 if reply else 0]
-    cdef const Path *path
-    path = path_named(rules, entry, packet, word)
-    if path == NULL:
-        return NULL
-    if (((key_packet(packet) & path.mask_packet) ^ path.key_packet) & ~0xff0000ULL
-            | ((key_place(packet, WAY_PREROUTING) & path.mask_place) ^ path.key_place)):
-        return NULL
-    return path if not path.more or path_agrees_more(path, packet, frame, entry) else NULL
-
 cdef inline void path_charge(const Path *path, RuleCounter *counters, uint64_t length) noexcept nogil:
     cdef uint32_t i
     for i in range(path.n_counted):

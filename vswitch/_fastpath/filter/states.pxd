@@ -17,3 +17,7 @@ cdef enum:
 cdef inline bint tcp_closing(int state) noexcept nogil:
     """One end at least has finished: the connection may make room for others, and its numbers tell little."""
     return TCP_FIN_WAIT <= state <= TCP_CLOSE
+
+cdef inline bint tcp_over(int state) noexcept nogil:
+    """Nothing more is due: the ports may be used again. By the kernel's order of states a simultaneous SYN is one."""
+    return state >= TCP_TIME_WAIT

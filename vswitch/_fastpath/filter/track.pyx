@@ -91,6 +91,9 @@ cdef int ct_new(Conntrack *ct, Packet *packet, uint64_t now_ns, uint32_t now_s) 
     cdef int reason = 0
     cdef bint new = False
     packet.ct = NO_ENTRY
+    if packet.tuple.zone != packet.zone:    # found by the reply's zone, a connection that is over and begins anew
+        packet.tuple.zone = packet.zone
+        packet.hash = ct_hash(ct, &packet.tuple)
     if not may_begin(ct, packet) or not ct_invert(&packet.tuple, &reply):
         ct_invalid(ct, packet)
         return 0

@@ -6,7 +6,6 @@ connection's own tuple were looked at: any other packet of the connection that a
 path.
 
     walk_begin(&walk, ...)              before the first table
-    walk_track(&walk, entry)            as soon as conntrack knows the packet's connection
     walk_table(&walk, TABLE_*, HOOK_*)  -> VERDICT_*; anything but VERDICT_ACCEPT ends the way
     walk_way(&walk)                     the same for all tables behind conntrack on the walk's way, nat apart
     walk_resume(&walk, begin)           ... for those from a place on (rule.pxd): QUEUE had stopped the packet
@@ -151,30 +150,19 @@ cdef inline void walk_begin(Walk *walk, const Ruleset *rules, const RuleState *s
     walk.uncacheable = False
     walk.n_counted = 0
     walk.n_edits = 0
+    walk.entry = entry
+    walk.connmark = entry.mark if entry != NULL else 0
     walk_key(walk)
-    walk_track(walk, entry)
 
 cdef inline void walk_key(Walk *walk) noexcept nogil:
     """Note what the packet is like, and that family, flags, state and way are always looked at."""
     walk.key[KEY_PACKET] = key_packet(walk.packet)
     walk.key[KEY_PLACE] = key_place(walk.packet, walk.way)
-    walk.key[KEY_STATUS] = <uint64_t>walk.packet.length << 32
-    walk.key[KEY_MARK] = walk.packet.mark
+    walk.key[KEY_STATUS] = <uint64_t>walk.packet.length << 32 | (walk.entry.status if walk.entry != NULL else 0)
+    walk.key[KEY_MARK] = <uint64_t>walk.connmark << 32 | walk.packet.mark
     walk.key[KEY_LINK] = key_link(walk.frame)
     walk.mask[KEY_PACKET] = 0xff0000 | (0xff & ~(PACKET_BAD_CHECKSUM | PACKET_CHANGED)) << 8 | 0xff
     walk.mask[KEY_PLACE] = 0xffULL << 48
     walk.mask[KEY_STATUS] = 0
     walk.mask[KEY_MARK] = 0
     walk.mask[KEY_LINK] = 0
-
-cdef inline void walk_track(Walk *walk, CtEntry *entry) noexcept nogil:
-    """The packet's connection and state are known now: PREROUTING and OUTPUT learn of them behind their table raw.
-
-    What raw has edited stays in the key as it was."""
-    walk.entry = entry
-    walk.key[KEY_PACKET] = (walk.key[KEY_PACKET] & ~0xff0000ULL) | <uint64_t>walk.packet.ct_info << 16
-    walk.connmark = 0
-    if entry != NULL:
-        walk.connmark = entry.mark
-        walk.key[KEY_STATUS] |= entry.status
-        walk.key[KEY_MARK] |= <uint64_t>walk.connmark << 32

@@ -2,10 +2,11 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from ..core.context cimport Context, PortIo, TxEntry
+from ..core.context cimport Context, PortIo
 from ..core.frame cimport BURST, BURST_BYTES, FRAME_MAX, FRAME_TAIL, HEADROOM, VNET_LEN, Burst, burst_add
 from ..core.native cimport EAGAIN, ENOBUFS, atomic_store64
 from ..core.snapshot cimport Port
+from ..core.tx cimport TxEntry
 from .account cimport Tally, sent, settle, unsent
 from .ring cimport MemoryPort, Ring, ring_at, ring_commit, ring_reserve
 
@@ -39,7 +40,7 @@ cdef inline const uint8_t *next_record(MemoryPort *memory, uint64_t *length) noe
 
 cdef inline void send_memory(Context *ctx, const Port *port, PortIo *io) noexcept nogil:
     cdef Ring *ring = &port.memory.tx[ctx.worker]
-    cdef Tally tally = Tally(0, 0)
+    cdef Tally tally = Tally(0, 0, 0)
     cdef uint32_t i
     cdef uint64_t length
     cdef TxEntry *entry
@@ -56,5 +57,5 @@ cdef inline void send_memory(Context *ctx, const Port *port, PortIo *io) noexcep
             if entry.body_len:          # else there may be no address either
                 memcpy(room + entry.head_len, entry.body, entry.body_len)
             ring_commit(ring, length)
-        sent(&tally, entry)
+        sent(ctx, &tally, entry)
     settle(ctx, port, &tally)

@@ -6,12 +6,13 @@ The kernel takes an outer VLAN tag off before a packet socket sees the frame and
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memmove
 
-from ..core.context cimport Context, PortIo, TxEntry
+from ..core.context cimport Context, PortIo
 from ..core.frame cimport BURST, FRAME_MAX, HEADROOM, SLOT, VNET_LEN, Burst, Frame, burst_add
 from ..core.native cimport (
     MSG_DONTWAIT, MSG_TRUNC, auxdata_vlan, errno, iovec, mmsghdr, recvmmsg, sendmmsg, store16, store16be,
 )
 from ..core.snapshot cimport Port
+from ..core.tx cimport TxEntry
 from ..core.wire cimport ETH_MACS, ETH_P_8021Q, VLAN_HLEN
 from .account cimport Tally, sent, settle, unsent
 from .vnet cimport VnetHdr, vnet_is_plain, vnet_shift
@@ -73,7 +74,7 @@ cdef inline void take_message(Burst *burst, uint8_t *at, mmsghdr *message) noexc
 cdef inline void send_packet(Context *ctx, const Port *port, PortIo *io) noexcept nogil:
     cdef mmsghdr messages[BURST]
     cdef iovec parts[BURST][3]
-    cdef Tally tally = Tally(0, 0)
+    cdef Tally tally = Tally(0, 0, 0)
     cdef uint32_t i, done = 0
     cdef int n
     for i in range(io.tx_n):
@@ -85,7 +86,7 @@ cdef inline void send_packet(Context *ctx, const Port *port, PortIo *io) noexcep
             n = 0
             done += 1                   # the first one failed: go on behind it
         for i in range(done, done + <uint32_t>n):
-            sent(&tally, &io.tx[i])
+            sent(ctx, &tally, &io.tx[i])
         done += <uint32_t>n
     settle(ctx, port, &tally)
 

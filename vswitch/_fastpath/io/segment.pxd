@@ -7,14 +7,16 @@ way: taps and packet sockets take super-frames as they are.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from ..core.context cimport TX_QUEUE, Context, PortIo, TxEntry, charge
+from ..core.context cimport Context, PortIo
 from ..core.frame cimport SLOT, VNET_LEN
 from ..core.native cimport count, memory_allow, memory_forbid
 from ..core.snapshot cimport OFFLOAD_CSUM, Port
+from ..core.tx cimport TX_QUEUE, TxEntry
 from ..core.verdict cimport MALFORMED_GSO
+from .account cimport ended
 from .checksum cimport complete_checksum
 from .gso cimport SEGMENT_HEADER_MAX, Segmenter, segmenter_init, segmenter_next, segmenter_vnet
-from .queue cimport send
+from .send cimport send_now
 from .vnet cimport VNET_F_NEEDS_CSUM, VNET_GSO, GsoInfo, VnetHdr, vnet_check, vnet_load, vnet_store
 
 cdef enum:
@@ -26,16 +28,18 @@ cdef inline void finish(Context *ctx, const Port *port, const TxEntry *entry, ui
     cdef PortIo *io = &ctx.io[port.id]
     cdef uint8_t *data = bounce(ctx, entry)
     cdef uint32_t length = entry.head_len + entry.body_len - VNET_LEN
+    cdef TxEntry whole = entry[0]       # it may lie in the queue that is about to be sent
     cdef VnetHdr header
     cdef GsoInfo info
-    send(ctx, port, io)                 # what came before leaves before
+    send_now(ctx, port, io)             # what came before leaves before
     vnet_load(&header, data - VNET_LEN)
     if vnet_check(&header, data, length, l2_len, &info) == VNET_GSO:
-        segment(ctx, port, io, data, length, &info, entry.counted)
+        segment(ctx, port, io, data, length, &info, &whole)
         return
     complete(data, length)
-    put(io, data - VNET_LEN, VNET_LEN + length, NULL, 0, entry.counted)
-    send(ctx, port, io)
+    put(io, data - VNET_LEN, VNET_LEN + length, NULL, 0, whole.counted)
+    put_last(io, &whole)
+    send_now(ctx, port, io)
 
 cdef inline void complete(uint8_t *data, uint32_t length) noexcept nogil:
     """Fill in the checksum that the virtio-net header before the frame leaves open, if any; the header says nothing then."""
@@ -56,7 +60,7 @@ cdef inline uint8_t *bounce(Context *ctx, const TxEntry *entry) noexcept nogil:
     return at + VNET_LEN
 
 cdef inline void segment(Context *ctx, const Port *port, PortIo *io, uint8_t *data, uint32_t length, const GsoInfo *info,
-                         uint32_t counted) noexcept nogil:
+                         const TxEntry *whole) noexcept nogil:
     cdef Segmenter segmenter
     cdef VnetHdr header
     cdef uint8_t *block
@@ -64,7 +68,7 @@ cdef inline void segment(Context *ctx, const Port *port, PortIo *io, uint8_t *da
     cdef uint32_t payload_len = 0, left
     left = segmenter_init(&segmenter, data, data + info.hdr_len, length - info.hdr_len, info, port.offloads & OFFLOAD_CSUM)
     if left == 0:
-        charge(ctx, MALFORMED_GSO)
+        ended(ctx, whole, MALFORMED_GSO)
         return
     segmenter_vnet(&segmenter, &header)
     count(&ctx.counters[port.id].segments, left)
@@ -74,9 +78,11 @@ cdef inline void segment(Context *ctx, const Port *port, PortIo *io, uint8_t *da
         memory_allow(block, VNET_LEN + info.hdr_len)
         segmenter_next(&segmenter, block + VNET_LEN, &payload, &payload_len)
         vnet_store(block, &header)
-        put(io, block, VNET_LEN + info.hdr_len, payload, payload_len, 0 if left else counted)
+        put(io, block, VNET_LEN + info.hdr_len, payload, payload_len, 0 if left else whole.counted)
+        if not left:
+            put_last(io, whole)
         if not left or io.tx_n == TX_QUEUE:
-            send(ctx, port, io)
+            send_now(ctx, port, io)
 
 cdef inline void put(PortIo *io, const uint8_t *head, uint32_t head_len, const uint8_t *body, uint32_t body_len,
                      uint32_t counted) noexcept nogil:
@@ -87,3 +93,12 @@ cdef inline void put(PortIo *io, const uint8_t *head, uint32_t head_len, const u
     entry.body = body
     entry.body_len = body_len
     entry.counted = counted
+    entry.held = 0
+    entry.frame = io.frame
+    entry.l2_len = io.l2_len
+    entry.needs = 0
+
+cdef inline void put_last(PortIo *io, const TxEntry *whole) noexcept nogil:
+    """With it the whole is sent, which a queueing discipline may have held."""
+    io.tx[io.tx_n - 1].held = whole.held
+    io.tx[io.tx_n - 1].last = whole.last

@@ -6,10 +6,11 @@ machines without io_uring, or with taps that know no such batches (core/uring.h)
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from ..core.context cimport Context, PortIo, TxEntry
+from ..core.context cimport Context, PortIo
 from ..core.frame cimport BURST, BURST_BYTES, FRAME_MAX, FRAME_TAIL, HEADROOM, SLOT, VNET_LEN, Burst, burst_add
 from ..core.native cimport EAGAIN, errno, iovec, read, write, writev
 from ..core.snapshot cimport Port
+from ..core.tx cimport TxEntry
 from ..core.uring cimport IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV, uring_queue, uring_run
 from .account cimport Tally, sent, settle, unsent
 
@@ -65,7 +66,7 @@ cdef inline int read_batch(Context *ctx, Burst *burst, uint32_t id, uint32_t bat
 
 cdef inline void send_tap(Context *ctx, const Port *port, PortIo *io) noexcept nogil:
     cdef int results[BURST]
-    cdef Tally tally = Tally(0, 0)
+    cdef Tally tally = Tally(0, 0, 0)
     cdef uint32_t i
     if io.tx_n >= BATCH_MIN and ctx.in_ring[port.id]:
         write_batch(ctx, port, io, results)
@@ -74,7 +75,7 @@ cdef inline void send_tap(Context *ctx, const Port *port, PortIo *io) noexcept n
             results[i] = write_one(port.fds[ctx.worker], &io.tx[i])
     for i in range(io.tx_n):
         if results[i] >= 0:
-            sent(&tally, &io.tx[i])
+            sent(ctx, &tally, &io.tx[i])
         else:
             unsent(ctx, &io.tx[i], -results[i])
     settle(ctx, port, &tally)

@@ -6,10 +6,11 @@ has, a header block (virtio-net header, MACs, tag) goes in front of the shared r
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from ..core.context cimport Context, TxEntry
+from ..core.context cimport Context, PortIo
 from ..core.frame cimport FRAME_CUT, FRAME_TAGGED, VNET_LEN, Frame
 from ..core.native cimport store16be
 from ..core.snapshot cimport Port
+from ..core.tx cimport TxEntry
 from ..core.wire cimport ETH_HLEN, ETH_MACS, ETH_P_8021Q, VLAN_HLEN
 from ..io.queue cimport next_entry, send
 from ..io.segment cimport bounce, complete, finish
@@ -21,7 +22,9 @@ cdef inline void enqueue(Context *ctx, const Port *port, const Frame *frame) noe
     """One copy of the frame for the port. The frame's memory must stay as it is until transmit."""
     cdef TxEntry entry
     cdef bint tagged = leaves_tagged(port, frame)
-    if frame.flags & FRAME_CUT:
+    if port.tree != NULL:
+        enqueue_held(ctx, port, frame, tagged)
+    elif frame.flags & FRAME_CUT:
         form(&entry, frame, tagged)
         cut_up(ctx, port, &entry, ETH_HLEN + VLAN_HLEN * tagged, frame.cut if frame.cut < port.mtu else port.mtu)
     elif frame.needs & ~port.offloads:
@@ -29,6 +32,24 @@ cdef inline void enqueue(Context *ctx, const Port *port, const Frame *frame) noe
         finish(ctx, port, &entry, ETH_HLEN + VLAN_HLEN * tagged)
     else:
         form(next_entry(ctx, port), frame, tagged)
+
+cdef inline void enqueue_held(Context *ctx, const Port *port, const Frame *frame, bint tagged) noexcept nogil:
+    """The same for a port with queueing disciplines. What the port cannot do is done when the frame leaves."""
+    cdef uint8_t number = <uint8_t>(frame - ctx.burst.frames), l2_len = <uint8_t>(ETH_HLEN + VLAN_HLEN * tagged)
+    cdef PortIo *io = &ctx.io[port.id]
+    cdef TxEntry *next
+    cdef TxEntry entry
+    if frame.flags & FRAME_CUT:
+        io.frame = number
+        io.l2_len = l2_len
+        form(&entry, frame, tagged)
+        cut_up(ctx, port, &entry, l2_len, frame.cut if frame.cut < port.mtu else port.mtu)
+        return
+    next = next_entry(ctx, port)
+    form(next, frame, tagged)
+    next.frame = number
+    next.l2_len = l2_len
+    next.needs = frame.needs
 
 cdef inline void cut_up(Context *ctx, const Port *port, const TxEntry *entry, uint32_t l2_len, uint32_t size) noexcept nogil:
     """Send the frame of `entry` as IP fragments of at most `size` bytes; what checksum was open is complete then."""

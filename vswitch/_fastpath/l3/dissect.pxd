@@ -55,7 +55,7 @@ cdef inline void dissect(Context *ctx, Burst *burst) noexcept nogil:
         if frame.verdict:
             continue
         if burst.entry == ENTRY_RECEIVE:
-            burst.packets[i].mark = 0
+            burst.packets[i].mark = burst.frames[i].mark
             burst.packets[i].largest = 0
         verdict = dissect_frame(ctx, burst.port, frame, &burst.packets[i])
         if verdict:

@@ -9,11 +9,12 @@ reassembled packet kept become part of the first fragment's payload.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
-from ..core.context cimport TX_QUEUE, Context, PortIo, charge
+from ..core.context cimport Context, PortIo, charge
 from ..core.frame cimport SLOT, VNET_LEN
 from ..core.ip cimport IPV4_HLEN, IPV6_HLEN, PROTO_FRAGMENT
 from ..core.native cimport count, load16be, memory_allow, store16, store16be, store32be
 from ..core.snapshot cimport Port
+from ..core.tx cimport TX_QUEUE
 from ..core.verdict cimport PACKET_TOO_BIG
 from ..io.checksum cimport sum_finish, sum_words
 from ..io.queue cimport send

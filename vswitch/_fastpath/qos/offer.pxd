@@ -1,0 +1,113 @@
+"""A frame on offer to a port's disciplines: what filters and hashes look at, while it still lies in the burst's memory."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from ..core.ip cimport PROTO_TCP, PROTO_UDP
+from ..core.native cimport load16be, load32, load32be, load64, mix64
+from ..core.wire cimport ETH_MACS
+from ..io.vnet cimport ETH_P_IP, ETH_P_IPV6, IPV4_HLEN, IPV6_HLEN
+from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, KEY_VLAN, Filter, Filters, Key, Tree
+
+cdef enum:
+    ETH_HEADER = 14                     # as filters see it: without a tag
+    NO_CLASS = 0
+
+cdef struct Offer:
+    const uint8_t *frame                # from the destination MAC on
+    uint32_t length
+    uint32_t l3_off
+    uint16_t ethertype                  # behind all tags
+    uint16_t tci                        # the VLAN that the frame is in, its PCP and DEI; 0: none
+    uint32_t mark
+    uint32_t class_id                   # by CLASSIFY; 0: none
+    uint32_t number                     # its Held
+    uint8_t tos
+
+cdef inline uint32_t bytes_at(const Offer *offer, int32_t offset) noexcept nogil:
+    """Four bytes at an offset from layer 3 that begins before it: tags in the frame are not there for filters."""
+    cdef uint32_t value = 0, i
+    cdef int32_t at
+    for i in range(4):
+        at = offset + <int32_t>i
+        if at < -2:
+            at += ETH_HEADER            # a MAC
+        else:
+            at += <int32_t>offer.l3_off
+        value = value << 8 | offer.frame[at]
+    return value
+
+cdef inline bint key_holds(const Offer *offer, const Key *key) noexcept nogil:
+    cdef int64_t at = <int64_t>offer.l3_off + key.offset
+    if key.base == KEY_NETWORK:
+        if at + 4 > offer.length or key.offset < -ETH_HEADER:
+            return False
+        if key.offset < 0:
+            return bytes_at(offer, key.offset) & key.mask == key.value
+        return load32be(offer.frame + at) & key.mask == key.value
+    if key.base == KEY_TRANSPORT:
+        at += transport_off(offer)
+        if at < offer.l3_off or at + 4 > offer.length:
+            return False
+        return load32be(offer.frame + at) & key.mask == key.value
+    if key.base == KEY_FWMARK:
+        return offer.mark & key.mask == key.value
+    if key.base == KEY_PROTOCOL:
+        return offer.ethertype & key.mask == key.value
+    return key.base == KEY_VLAN and offer.tci & key.mask == key.value
+
+cdef inline uint32_t transport_off(const Offer *offer) noexcept nogil:
+    """Bytes from layer 3 to what follows its header."""
+    if offer.ethertype == ETH_P_IPV6:
+        return IPV6_HLEN
+    if offer.ethertype == ETH_P_IP and offer.l3_off + IPV4_HLEN <= offer.length:
+        return (offer.frame[offer.l3_off] & 15) * 4
+    return 0
+
+cdef inline uint32_t filtered(const Tree *tree, const Filters *filters, const Offer *offer) noexcept nogil:
+    """The class id of the first filter that matches; NO_CLASS: none does."""
+    cdef const Filter *filter
+    cdef uint32_t i, k
+    cdef bint holds
+    for i in range(filters.first, filters.first + filters.n):
+        filter = &tree.filters[i]
+        holds = True
+        for k in range(filter.first_key, filter.first_key + filter.n_keys):
+            if not key_holds(offer, &tree.keys[k]):
+                holds = False
+                break
+        if holds:
+            return filter.class_id
+    return NO_CLASS
+
+cdef inline uint32_t priority_of(const Offer *offer) noexcept nogil:
+    """The kernel's skb->priority: what CLASSIFY has set, or by the TOS (rt_tos2priority)."""
+    cdef uint32_t tos = offer.tos >> 1 & 15
+    if offer.class_id:
+        return offer.class_id
+    # TC_PRIO_BESTEFFORT, _BULK, _INTERACTIVE, _INTERACTIVE_BULK by the upper two of the four bits
+    return 0 if tos < 4 else 2 if tos < 8 else 6 if tos < 12 else 4
+
+cdef inline uint64_t flow_hash(const Offer *offer) noexcept nogil:
+    """Of addresses, protocol and ports; of MACs where there is no IP. Not keyed: `flow_bucket` does that."""
+    cdef const uint8_t *ip = offer.frame + offer.l3_off
+    cdef uint32_t room = offer.length - offer.l3_off if offer.length > offer.l3_off else 0, ihl
+    cdef uint64_t hash
+    if offer.ethertype == ETH_P_IP and room >= IPV4_HLEN:
+        hash = mix64(load64(ip + 12) ^ 0x9e3779b97f4a7c15ULL, ip[9] + 0xd1b54a32d192ed03ULL)
+        ihl = (ip[0] & 15) * 4
+        if (ip[9] == PROTO_TCP or ip[9] == PROTO_UDP) and not load16be(ip + 6) & 0x3fff and ihl >= IPV4_HLEN and ihl + 4 <= room:
+            hash = mix64(hash, load32(ip + ihl) ^ 0x94d049bb133111ebULL)
+        return hash
+    if offer.ethertype == ETH_P_IPV6 and room >= IPV6_HLEN:
+        hash = mix64(load64(ip + 8) ^ 0x9e3779b97f4a7c15ULL, load64(ip + 24) ^ 0xd1b54a32d192ed03ULL)
+        hash ^= mix64(load64(ip + 16) ^ 0xbf58476d1ce4e5b9ULL, load64(ip + 32) + ip[6])
+        if (ip[6] == PROTO_TCP or ip[6] == PROTO_UDP) and IPV6_HLEN + 4 <= room:
+            hash = mix64(hash, load32(ip + IPV6_HLEN) ^ 0x94d049bb133111ebULL)
+        return hash
+    if offer.length < ETH_MACS:
+        return 0
+    return mix64(load64(offer.frame) ^ 0x9e3779b97f4a7c15ULL, load32(offer.frame + 8) + 0xd1b54a32d192ed03ULL)
+
+cdef inline uint32_t flow_bucket(uint64_t hash, uint64_t seed, uint32_t n) noexcept nogil:
+    """One of n, even for those who know the hash, as long as they do not know the seed."""
+    cdef uint64_t keyed = mix64(hash ^ seed, 0x94d049bb133111ebULL ^ seed) >> 32
+    return <uint32_t>(keyed * n >> 32)
