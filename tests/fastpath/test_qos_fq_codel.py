@@ -76,7 +76,7 @@ def test_the_pace_of_drops() -> None:
     board = congested(FastPort(tree(fq_codel(ecn=False))))
     board.check()
     times = times_of_drops(board)
-    assert board.port.drops["QDISC_CODEL"] == len(times) > 50
+    assert board.port.drops["qdisc_codel"] == len(times) > 50
     for count, (earlier, later) in enumerate(zip(times[:40], times[1:41], strict=True), start=1):
         newton = 0.3 if 1 < count < 5 else 0.02  # 1 / sqrt(2) is a bad guess, made better by one step at a time
         law = 100 * MS / math.sqrt(count)
@@ -120,7 +120,7 @@ def test_marks_instead_of_drops() -> None:
 
 def test_who_does_not_know_ecn_is_dropped() -> None:
     board = congested(FastPort(tree(fq_codel())), seconds=3)
-    assert board.port.drops["QDISC_CODEL"] > 20
+    assert board.port.drops["qdisc_codel"] > 20
     assert all(one.tos == 0 for one in board.sent)
 
 
@@ -142,8 +142,8 @@ def test_the_fattest_flow_pays_for_the_limit() -> None:
     board = Board(FastPort(tree(patient(limit=40, drop_batch=64))))
     offer(board, 1, 30)
     offer(board, 2, 10)
-    assert offer(board, 3, 1) == ["QDISC_LIMIT"]  # the first flow's
-    assert board.port.drops == {"QDISC_LIMIT": 15}
+    assert offer(board, 3, 1) == ["qdisc_limit"]  # the first flow's
+    assert board.port.drops == {"qdisc_limit": 15}
     assert board.port.stats().extra[1] == 15
     board.check()
     assert sorted(one.label for one in board.serve() if one.stream == 1) == [1 << STREAM_SHIFT | i for i in range(15, 30)]
@@ -163,13 +163,13 @@ def test_fat_is_in_bytes() -> None:
 def test_a_batch_bounds_what_goes_at_once(batch: int) -> None:
     board = Board(FastPort(tree(patient(limit=100, drop_batch=batch))))
     offer(board, 1, 101)
-    assert board.port.drops == {"QDISC_LIMIT": min(batch, 51)}
+    assert board.port.drops == {"qdisc_limit": min(batch, 51)}
     board.check()
 
 
 def test_a_lone_packet_pays_itself() -> None:
     board = Board(FastPort(tree(patient(limit=0))))
-    assert offer(board, 1, 3) == ["QDISC_LIMIT"] * 3
+    assert offer(board, 1, 3) == ["qdisc_limit"] * 3
     assert board.serve() == []
     board.check()
 
@@ -181,7 +181,7 @@ def test_memory_limit() -> None:
         assert board.port.stats().extra[7] <= 200_000
     board.check()
     stats = board.port.stats()
-    assert stats.extra[8] == board.port.drops["QDISC_LIMIT"] > 0
+    assert stats.extra[8] == board.port.drops["qdisc_limit"] > 0
     assert stats.backlog <= 200_000
     board.serve()
     assert board.port.stats().extra[7] == 0

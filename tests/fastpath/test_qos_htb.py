@@ -202,11 +202,11 @@ def test_what_no_class_wants_leaves_at_once_and_first() -> None:
     for label in range(5):
         board.offer(Packet(label, class_id=MAJOR | 11))
     names = [board.offer(Packet(100 + label)) for label in range(5)]
-    assert names == [None, None, None, "QDISC_LIMIT", "QDISC_LIMIT"]
+    assert names == [None, None, None, "qdisc_limit", "qdisc_limit"]
     assert [one.label for one in board.serve(4)][:3] == [100, 101, 102]
     board.run(board.now + SECOND)
     board.check()
-    assert board.port.drops == {"QDISC_LIMIT": 2}
+    assert board.port.drops == {"qdisc_limit": 2}
 
 
 # Leaves
@@ -268,7 +268,7 @@ def test_a_class_that_goes_loses_what_it_held_by_name() -> None:
     less = view._replace(qdiscs=(root._replace(classes=root.classes[:2]), view.qdiscs[1]))
     board.port.probe.change(less)
     board.check()
-    assert board.port.drops["QDISC_GONE"] + board.port.held == 20 - gone
+    assert board.port.drops["qdisc_gone"] + board.port.held == 20 - gone
     board.run(board.now + SECOND)
     board.check()
     assert board.port.held == 0
@@ -284,7 +284,7 @@ def test_another_root_takes_nothing_over() -> None:
     other = other._replace(qdiscs=(other.qdiscs[0]._replace(serial=1000),))
     board.port.probe.change(other)
     board.port.tree = other
-    assert board.port.drops == {"QDISC_GONE": 20 - gone}
+    assert board.port.drops == {"qdisc_gone": 20 - gone}
     board.offer(Packet(100))
     assert [one.label for one in board.serve()] == [100]
     board.check()

@@ -71,9 +71,9 @@ def held_by_flow(board: Board) -> dict[int, list[int]]:
 def test_depth_bounds_each_flow(headdrop: bool) -> None:
     board = Board(FastPort(tree(sfq(limit=100, depth=5, headdrop=headdrop))))
     names = offer(board, 1, 8)
-    assert names == [None] * 5 + ["QDISC_LIMIT"] * 3
+    assert names == [None] * 5 + ["qdisc_limit"] * 3
     offer(board, 2, 2)
-    assert board.port.drops == {"QDISC_LIMIT": 3}
+    assert board.port.drops == {"qdisc_limit": 3}
     board.check()
     assert held_by_flow(board) == {1: [3, 4, 5, 6, 7] if headdrop else [0, 1, 2, 3, 4], 2: [0, 1]}
 
@@ -84,8 +84,8 @@ def test_a_full_queue_takes_from_the_longest(headdrop: bool) -> None:
     offer(board, 1, 12)
     offer(board, 2, 5)
     offer(board, 3, 3)
-    assert offer(board, 3, 4, since=3) == ["QDISC_LIMIT"] * 4  # the first flow pays
-    assert board.port.drops == {"QDISC_LIMIT": 4}
+    assert offer(board, 3, 4, since=3) == ["qdisc_limit"] * 4  # the first flow pays
+    assert board.port.drops == {"qdisc_limit": 4}
     board.check()
     kept = list(range(4, 12)) if headdrop else list(range(8))
     assert held_by_flow(board) == {1: kept, 2: [0, 1, 2, 3, 4], 3: [0, 1, 2, 3, 4, 5, 6]}
@@ -95,14 +95,14 @@ def test_the_longest_pays_for_itself() -> None:
     board = Board(FastPort(tree(sfq(limit=10))))
     offer(board, 1, 8)
     offer(board, 2, 2)
-    assert offer(board, 1, 3, since=8) == ["QDISC_LIMIT"] * 3
+    assert offer(board, 1, 3, since=8) == ["qdisc_limit"] * 3
     board.check()
 
 
 def test_flows_bounds_how_many_are_active() -> None:
     board = Board(FastPort(tree(sfq(limit=100, flows=4))))
     names = [offer(board, flow, 1)[0] for flow in range(8)]
-    assert names == [None] * 4 + ["QDISC_LIMIT"] * 4
+    assert names == [None] * 4 + ["qdisc_limit"] * 4
     board.serve()
     assert offer(board, 9, 1) == [None]
     board.check()
@@ -110,7 +110,7 @@ def test_flows_bounds_how_many_are_active() -> None:
 
 def test_a_divisor_of_one_knows_one_flow() -> None:
     board = Board(FastPort(tree(sfq(limit=100, divisor=1, depth=10))))
-    assert [offer(board, flow, 1)[0] for flow in range(12)] == [None] * 10 + ["QDISC_LIMIT"] * 2
+    assert [offer(board, flow, 1)[0] for flow in range(12)] == [None] * 10 + ["qdisc_limit"] * 2
     assert [one.stream for one in board.serve()] == list(range(10))
 
 
@@ -125,7 +125,7 @@ def test_a_small_divisor_shares_slots() -> None:
 def test_classify_chooses_the_flow() -> None:
     board = Board(FastPort(tree(sfq(limit=100, depth=3, divisor=1024, handle=MAJOR))))
     names = [board.offer(Packet(label, flow=label, class_id=MAJOR | 5)) for label in range(5)]
-    assert names == [None] * 3 + ["QDISC_LIMIT"] * 2
+    assert names == [None] * 3 + ["qdisc_limit"] * 2
 
 
 def test_another_hash_keeps_what_waits_and_its_order() -> None:

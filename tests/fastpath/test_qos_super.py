@@ -84,7 +84,7 @@ def test_a_slow_class_never_holds_the_line() -> None:
 def test_a_super_frame_counts_as_one_in_limits() -> None:
     board = Board(FastPort(tree(pfifo(3))))
     names = [board.offer(super_packet(label)) for label in range(5)]
-    assert names == [None] * 3 + ["QDISC_LIMIT"] * 2
+    assert names == [None] * 3 + ["qdisc_limit"] * 2
     stats = board.port.stats()
     assert (stats.qlen, stats.drops) == (3, 2)
     assert stats.backlog == 3 * super_packet(0).wire
@@ -94,7 +94,7 @@ def test_a_super_frame_counts_as_one_in_limits() -> None:
 
 def test_bytes_of_all_headers_count_in_limits() -> None:
     board = Board(FastPort(tree(bfifo(2 * super_packet(0).wire))))
-    assert [board.offer(super_packet(label)) for label in range(3)] == [None, None, "QDISC_LIMIT"]
+    assert [board.offer(super_packet(label)) for label in range(3)] == [None, None, "qdisc_limit"]
 
 
 def test_a_part_gone_the_rest_still_waits() -> None:
@@ -124,8 +124,8 @@ def test_tbf_splits_what_never_conforms() -> None:
 
 def test_tbf_refuses_segments_that_never_conform() -> None:
     board = Board(FastPort(tree(tbf(10 * MBIT, 1000, pfifo(100)))))
-    assert board.offer(super_packet(1)) == "QDISC_OVERSIZED"
-    assert board.offer(Packet(2, payload=1460)) == "QDISC_OVERSIZED"
+    assert board.offer(super_packet(1)) == "qdisc_oversized"
+    assert board.offer(Packet(2, payload=1460)) == "qdisc_oversized"
     assert board.offer(Packet(3, payload=900)) is None
     board.check()
 

@@ -138,10 +138,10 @@ class BooksMachine(RuleBasedStateMachine):
     def change(self, node: Node) -> None:
         """Another tree, with serial numbers of its own: what waits is gone."""
         self.generation += 1
-        held, gone = self.board.port.held, self.board.port.drops.get("QDISC_GONE", 0)
+        held, gone = self.board.port.held, self.board.port.drops.get("qdisc_gone", 0)
         self.change_to(reborn(tree(with_handles(node, [])), 1000 * self.generation))
         assert self.board.port.held == 0
-        assert self.board.port.drops.get("QDISC_GONE", 0) == gone + held
+        assert self.board.port.drops.get("qdisc_gone", 0) == gone + held
 
     @rule(percent=st.sampled_from([30, 100, 250]))
     def tune(self, percent: int) -> None:
@@ -196,7 +196,7 @@ def test_memory_is_bounded_whatever_the_disciplines_allow(payload: int, mss: int
         names.append(board.offer(Packet(label, payload=payload, mss=mss, class_id=MAJOR | 10 + label % 4)))
     held = board.port.stats().backlog
     board.check()
-    assert set(names) == {None, "QDISC_MEMORY"}
+    assert set(names) == {None, "qdisc_memory"}
     assert memory // 8 < held + (payload if mss else 0) and held <= memory * 1.1
     before = len(board.sent)
     board.run(board.now + 10 * SECOND)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.qos_model import Packet, Port
-from tests.qosboard import Board, FastPort, worst_excess
+from tests.qosboard import Board, FastPort, Sent, worst_excess
 from tests.qostrees import GBIT, KBIT, MS, Node, bfifo, pfifo, prio, sfq, tbf, tree
 
 rates = st.sampled_from([100 * KBIT, 640 * KBIT, 1_234_567, 10**7, 10**8, GBIT, 10 * GBIT]) | st.integers(10**5, 10**10)
@@ -18,7 +18,7 @@ packets = st.builds(Packet, st.just(0), payload=sizes, tos=st.sampled_from([0, 0
 scripts = st.lists(st.tuples(packets, gaps), min_size=1, max_size=60)
 
 
-def leave_at_the_same_time(node: Node, script: list[tuple[Packet, int]], rate: int) -> list:
+def leave_at_the_same_time(node: Node, script: list[tuple[Packet, int]], rate: int) -> list[Sent]:
     boards = [Board(FastPort(tree(node))), Board(Port(tree(node)))]
     unit = max(1, 1514 * 8 * 10**9 // rate // 1000)
     for label, (packet, gap) in enumerate(script):
@@ -37,19 +37,24 @@ def leave_at_the_same_time(node: Node, script: list[tuple[Packet, int]], rate: i
     return boards[0].sent
 
 
+def rounding(sent: list[Sent], rate: int) -> float:
+    """Bytes that make up a nanosecond for each packet."""
+    return 1 + len(sent) * rate / 8 / 10**9
+
+
 @settings(max_examples=120, deadline=None)
 @given(rate=rates, burst=st.integers(1600, 20000), child=children, script=scripts)
 def test_departures(rate: int, burst: int, child: Node, script: list) -> None:
     sent = leave_at_the_same_time(tbf(rate, burst, child), script, rate)
-    assert worst_excess(sent, rate // 8) <= burst + 1
+    assert worst_excess(sent, rate // 8) <= burst + rounding(sent, rate)
 
 
 @settings(max_examples=80, deadline=None)
 @given(rate=rates, times=st.integers(2, 20), mtu=st.integers(1514, 4000), child=children, script=scripts)
 def test_departures_below_a_peak_rate(rate: int, times: int, mtu: int, child: Node, script: list) -> None:
     sent = leave_at_the_same_time(tbf(rate, 10000, child, peak=times * rate, mtu=mtu), script, rate)
-    assert worst_excess(sent, rate // 8) <= 10001
-    assert worst_excess(sent, times * rate // 8) <= mtu + 1
+    assert worst_excess(sent, rate // 8) <= 10000 + rounding(sent, rate)
+    assert worst_excess(sent, times * rate // 8) <= mtu + rounding(sent, times * rate)
 
 
 @settings(max_examples=60, deadline=None)

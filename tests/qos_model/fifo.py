@@ -21,7 +21,7 @@ class Fifo(Discipline):
         queue = self.queues[FAST_BANDS[packet.priority & 15]] if len(self.queues) > 1 else self.queues[0]
         more, used = (packet.wire, self.backlog) if self.view.kind == Kind.BFIFO else (1, len(queue))
         if used + more > self.view.parameters.limit:
-            return self.books.drop(packet, "QDISC_LIMIT")
+            return self.books.drop(packet, "qdisc_limit")
         queue.append(packet)
         return None
 

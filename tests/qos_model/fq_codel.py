@@ -34,7 +34,7 @@ class FqCodel(Discipline):
             flow.deficit = self.view.parameters.quantum
         if self.qlen <= self.view.parameters.limit:
             return None
-        return "QDISC_LIMIT" if packet in self._drop_from_fattest() else None
+        return "qdisc_limit" if packet in self._drop_from_fattest() else None
 
     def _drop_from_fattest(self) -> list[Packet]:
         fattest = max(self.flows.values(), key=lambda flow: flow.bytes)
@@ -44,7 +44,7 @@ class FqCodel(Discipline):
             dropped.append(fattest.queue.popleft())
         fattest.count += len(dropped)
         for packet in dropped:
-            self.books.drop(packet, "QDISC_LIMIT")
+            self.books.drop(packet, "qdisc_limit")
         return dropped
 
     def _take(self, now: int) -> Packet | None:
@@ -68,7 +68,7 @@ class FqCodel(Discipline):
         return sum(packet.wire for packet in self._held())
 
     def _drop(self, packet: Packet) -> None:
-        self.books.drop(packet, "QDISC_CODEL")
+        self.books.drop(packet, "qdisc_codel")
 
     def _held(self) -> list[Packet]:
         return [packet for flow in self.flows.values() for packet in flow.queue]

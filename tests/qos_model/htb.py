@@ -54,7 +54,7 @@ class Htb(Discipline):
         cls = self.classify(packet)
         if cls is DIRECT:
             if len(self.direct) >= self.view.parameters.direct_limit:
-                return self.books.drop(packet, "QDISC_LIMIT")
+                return self.books.drop(packet, "qdisc_limit")
             self.direct.append(packet)
             return None
         name = cls.leaf.offer(packet, now)

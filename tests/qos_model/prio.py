@@ -16,7 +16,7 @@ class Prio(Discipline):
     def band(self, packet: Packet) -> int:
         """The class id of this discipline's that was chosen, by CLASSIFY or else a filter, else what the priority says."""
         chosen = packet.priority
-        if chosen & MAJOR != self.view.handle:
+        if chosen & MAJOR != self.view.handle or not self.view.handle:
             found = matching(self.view.filters, packet)
             if found is None:
                 return self.view.parameters.priomap[0 if chosen & MAJOR else chosen & 15]

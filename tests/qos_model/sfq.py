@@ -31,19 +31,19 @@ class Sfq(Discipline):
         flow = self.flows.get(packet.flow)
         if flow is None:
             if len(self.flows) >= rules.flows:
-                return self.books.drop(packet, "QDISC_LIMIT")
+                return self.books.drop(packet, "qdisc_limit")
             flow = self.flows[packet.flow] = Flow(rules.quantum)
             self.turns.append(packet.flow)
         elif len(flow.queue) >= rules.depth:
             if not rules.headdrop:
-                return self.books.drop(packet, "QDISC_LIMIT")
-            self.books.drop(flow.queue.popleft(), "QDISC_LIMIT")
+                return self.books.drop(packet, "qdisc_limit")
+            self.books.drop(flow.queue.popleft(), "qdisc_limit")
         flow.queue.append(packet)
         self._changed(flow)
         if self.qlen <= rules.limit:
             return None
         dropped = self._drop_from_longest()
-        name = self.books.drop(dropped, "QDISC_LIMIT")
+        name = self.books.drop(dropped, "qdisc_limit")
         return name if dropped is packet else None
 
     def _drop_from_longest(self) -> Packet:

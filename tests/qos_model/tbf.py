@@ -20,7 +20,7 @@ class Tbf(Discipline):
 
     def offer(self, packet: Packet, now: int) -> str | None:
         if packet.largest_segment > self.view.parameters.max_size:
-            return self.books.drop(packet, "QDISC_OVERSIZED")
+            return self.books.drop(packet, "qdisc_oversized")
         return self.child.offer(packet, now)
 
     def due(self) -> int | None:
