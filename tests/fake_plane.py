@@ -19,6 +19,7 @@ from vswitch.dataplane import BridgeView, FdbCounters, FdbRow, Offload, PortCoun
 from vswitch.filter.firewall import MAX_RULES
 from vswitch.own import OwnPort
 from vswitch.ports.device import UP, Device, PortError, State
+from vswitch.qos.view import PolicerView, QdiscStats, TreeView
 from vswitch.views import Layer3View
 
 
@@ -39,6 +40,8 @@ class FakePlane:
         self.compilations = 0
         self.tracked: list[tuple[int, dict[str, int]]] = []
         self.ticks = 0
+        self.qdiscs: dict[int, tuple[TreeView | None, tuple[PolicerView, ...]]] = {}  # by port, of those that were told
+        self.queued: list[int] = []  # ports in the order in which they were told
         self.layer3 = Layer3View()
         self.bridges: dict[str, BridgeView] = {}
         self.ports: dict[str, PortView] = {}
@@ -71,6 +74,15 @@ class FakePlane:
     def compile(self, ipv4: list, ipv6: list, devices: list, addresses: list) -> tuple[int, list, list]:
         self.compilations += 1
         return self.compilations, ipv4, ipv6
+
+    def set_qdiscs(self, port: int, tree: TreeView | None, policers: tuple[PolicerView, ...]) -> None:
+        assert port in {id for _, id in self.port_ids}
+        self.qdiscs[port] = tree, policers
+        self.queued.append(port)
+
+    def qdisc_stats(self, port: int) -> dict[int, QdiscStats]:
+        tree, _ = self.qdiscs[port]
+        return {qdisc.serial: QdiscStats(bytes=100 * qdisc.serial) for qdisc in tree.qdiscs} if tree else {}
 
     def rule_counters(self) -> RuleCounters:
         return self.counters

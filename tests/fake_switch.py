@@ -42,7 +42,7 @@ from vswitch.observe.router import ConnectionsReport
 class FakeSwitch:
     """What `api.control.Control` asks for. `learned` is the FDB, by bridge; a device of `missing` cannot be opened.
 
-    `rules` and `rejudged` are what came with the last change; `said` is every command line of iptables and conntrack, and
+    `rules` and `rejudged` are what came with the last change; `said` is every command line of iptables, tc and conntrack, and
     `events` what `conntrack -E` has to tell.
     """
 
@@ -132,6 +132,13 @@ class FakeSwitch:
     async def iptables(self, program: str, argv: list[str], stdin: str) -> Words:
         self.said.append((program, argv, stdin))
         return Words(stdout=f"{program} {argv}\n", stderr=f"{stdin}\n" if stdin else "", code=len(argv) % 4)
+
+    async def tc(self, argv: list[str]) -> Words:
+        self.said.append(("tc", argv, ""))
+        return Words(stdout=f"tc {argv}\n", code=len(argv) % 4)
+
+    def saved(self) -> Config:
+        return self.config
 
     async def conntrack(self, argv: list[str]) -> Words:
         self.said.append(("conntrack", argv, ""))

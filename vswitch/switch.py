@@ -29,7 +29,7 @@ from .caretaker import Caretaker
 from .config import check
 from .config.apply import Applier, ApplyError, MetricsService, close_devices
 from .config.model import Bridge, Config, Port
-from .config.picture import Picture, device_views
+from .config.picture import Picture, device_views, queued
 from .config.plan import diff
 from .dataplane import CYTHON_VERSION, Dataplane
 from .filter import iptables
@@ -52,6 +52,8 @@ from .observe.report import (
 from .observe.router import RouterReport
 from .own import Own
 from .ports import Device, Links, open_device
+from .qos.control import QosControl, saved
+from .qos.model import NOTHING, TrafficControl
 
 log = logging.getLogger("vswitch")
 
@@ -76,6 +78,7 @@ class Switch:
         self._applier.services = self._services
         self._filter = FilterControl(self._applier.firewall, dataplane.connections, lambda: self._applier.picture.rulesets,
                                      self._change_rules)
+        self._qos = QosControl(dataplane, lambda: self._applier.picture, self._change_queues)
         self.queues = Queues(dataplane, dataplane.port_ids.name, dataplane.device_ids.name)
         self._logbook = LogBook(dataplane, self._applier.firewall)
         self._caretaker.chores = (dataplane.tick, self._services.tick, self._filter.tick, self.queues.tick, self._logbook.tick)
@@ -149,6 +152,7 @@ class Switch:
                 raise ApplyError(f"{source}: {line}" for line in plan.restart)
             rulesets = restored(self._applier.picture.rulesets, rules, source)
             lines = plan.lines + ["load the rules of firewall.rules"] * (rulesets is not self._applier.picture.rulesets)
+            lines += [f"queues of port {name} as its section has them" for name in self._strayed(config)]
             if dry_run:
                 return lines
             try:
@@ -170,6 +174,26 @@ class Switch:
                 rulesets = await edit(picture.rulesets)
                 if rulesets is not picture.rulesets:
                     await self._applier.publish(replace(picture, rulesets=rulesets))
+
+        await self._finished(work())
+
+    def _strayed(self, config: Config) -> list[str]:
+        """Ports whose section stays, but whose queues tc has changed since: they are put right."""
+        old = self._applier.picture
+        controls = queued(replace(old, config=config), old).controls
+        stays = (port for port in config.port if port in old.config.port)
+        return [p.name for p in stays if controls.get(p.name, NOTHING) is not old.controls.get(p.name, NOTHING)]
+
+    async def _change_queues(self, edit: Callable[[], tuple[str, TrafficControl] | None]) -> None:
+        """Give the port that `edit` names the queues that it has made of those of the moment. Raises ValueError."""
+
+        async def work() -> None:
+            async with self._lock:
+                if self._stopping:
+                    raise ValueError("the switch is stopping")
+                changed = edit()
+                if changed is not None:
+                    await self._applier.publish(self._applier.picture.controlled(*changed))
 
         await self._finished(work())
 
@@ -296,6 +320,19 @@ class Switch:
     async def iptables(self, program: str, argv: list[str], stdin: str) -> Words:
         """Do what iptables or one of its kin would, to the rules of this switch."""
         return await self._filter.iptables(program, argv, stdin)
+
+    async def tc(self, argv: list[str]) -> Words:
+        """Do what tc would, to the queues of this switch's ports."""
+        return await self._qos.tc(argv)
+
+    def saved(self) -> Config:
+        """The configuration in force, with the queues that ports have been given at run time."""
+        picture = self._applier.picture
+        links = {port.name: picture.link(port.name) for port in picture.config.port}
+        ports = tuple(
+            saved(port, picture.controls.get(port.name, NOTHING), links[port.name]) for port in picture.config.port
+        )
+        return msgspec.structs.replace(picture.config, port=ports)
 
     async def conntrack(self, argv: list[str]) -> Words:
         """List, count or end connections, as conntrack would."""

@@ -53,6 +53,11 @@ def check(table: ConnectionTable, now_s: int) -> None:
     assert sum(table.zone_entries().values()) == used
 
 
+def test_a_packet_needs_two_cache_lines() -> None:
+    """Of an entry: with a million connections each more is felt."""
+    assert probe.entry_lines() == {"original": (0, 0), "both": (1, 1), "reply": (2, 2), "entry": (0, 2)}
+
+
 def test_full_of_assured_connections_refuses() -> None:
     wire = Wire(8, budget=0)
     assure(wire, range(8))

@@ -187,6 +187,15 @@ def test_restore_reads_a_file_or_standard_input(
     assert run("iptables-restore", "/nonexistent") == Result(1, "", "vswitchctl: /nonexistent: No such file or directory\n")
 
 
+def test_tc_carries_words_output_and_code(run: Run, switch: FakeSwitch) -> None:
+    words = ["-s", "-d", "class", "show", "dev", "tapA"]
+    assert run("tc", *words) == Result(len(words) % 4, f"tc {words}\n", "")
+    numbers = ["-stats", "filter", "add", "dev", "tapA", "u32", "match", "u32", "1", "ff", "at", "-12"]
+    assert run("tc", *numbers).out == f"tc {numbers}\n"
+    assert run("-o", "json", "tc", "qdisc").out == "tc ['-j', 'qdisc']\n"
+    assert "vswitchctl tc qdisc add dev tapA root handle 1: htb" in run("tc", "--help").out
+
+
 # Connections
 
 

@@ -71,7 +71,8 @@ def test_what_is_said_of_routing_works() -> None:
 
 
 def test_what_the_example_has_commented_out_works_too() -> None:
-    text = re.sub(r"^# (?=\[\w+\]$|\[\[|\w+ = )", "", EXAMPLE, flags=re.MULTILINE)
+    text = re.sub(r"^# (?=\[\w+\]$|\[\[|\w+ = |    \"|\]$)", "", EXAMPLE, flags=re.MULTILINE)
     whole, part = parse(text, "vswitch.toml"), parse(EXAMPLE, "vswitch.toml")
     assert {port.name for port in whole.port} > {port.name for port in part.port}
     assert len(whole.network) > len(part.network) and whole.route and whole.firewall.rules and whole.conntrack.timeouts
+    assert any(port.limit for port in whole.port) and any(port.tc for port in whole.port)

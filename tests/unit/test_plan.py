@@ -19,6 +19,7 @@ from vswitch.config.model import (
     Timeouts,
 )
 from vswitch.config.plan import NETWORK, Action, diff
+from vswitch.qos.settings import Limit
 from vswitch.l3.settings import Dhcp, Dns, Ra, Reservation
 
 import pytest
@@ -85,6 +86,9 @@ WARM = [
     ({"address": ("10.0.0.1/24", "fd00::1/64")}, "address none -> 10.0.0.1/24, fd00::1/64"),
     ({"gateway": "10.0.0.254"}, "gateway none -> 10.0.0.254"),
     ({"router": "blue"}, "router main -> blue"),
+    ({"limit": Limit(egress="100mbit")}, 'limit none -> { egress = "100mbit" }'),
+    ({"tc": ("qdisc add root pfifo",)}, "tc none -> 1 line"),
+    ({"tc": ()}, "tc none -> 0 lines"),
 ]
 COLD = [
     ({"kind": "memory"}, "kind tap -> memory"),
@@ -113,6 +117,13 @@ def test_replaced(fields: dict[str, object], words: str):
 def test_every_field_of_a_port_is_known_to_the_plan():
     covered = {key for fields, _ in WARM + COLD for key in fields}
     assert covered == set(Port.__struct_fields__) - {"name"}
+
+
+def test_lines_of_tc_that_come_and_go():
+    old, new = tap(tc=("qdisc add root pfifo", "a")), tap(tc=("qdisc add root bfifo", "a"))
+    words = 'tc - "qdisc add root pfifo", + "qdisc add root bfifo"'
+    assert one(old, new) == (Action.CHANGE, f"change port tapA (tap): {words}")
+    assert one(tap(tc=("a", "b")), tap(tc=("b", "a")))[1].endswith("tc in another order")
 
 
 def test_a_bridge_changes():

@@ -13,7 +13,7 @@ from .core.native cimport load16, load16be, store16be
 from .core.packet cimport CT_NEW, CT_REPLY, CT_UNTRACKED, NO_ENTRY, PACKET_SHORT, Packet, Tuple
 from .filter.confirm cimport ct_abandon, ct_confirm
 from .filter.conntrack cimport (
-    CT_CONFIRMED, CT_FREE, CT_STORE, CT_VIEWS, ConnectionTable, Conntrack, CtEntry, ct_candidate, ct_find, ct_hash,
+    CT_CONFIRMED, CT_FREE, CT_STORE, CT_VIEWS, ConnectionTable, Conntrack, CtEntry, ct_candidate, ct_find, ct_hash, ct_tuple,
     ct_prefetch, ct_tuple_to,
 )
 from .filter.entries cimport ct_delete
@@ -112,7 +112,7 @@ cdef class Tracked:
 
     def translate(self, str what, uint16_t value):
         """Change the reply tuple as NAT or a rule does: "dport" or "zone"."""
-        cdef Tuple *reply = &self.table.view(self.worker).entry[self.packet.ct].tuple[1]
+        cdef Tuple *reply = &self.table.view(self.worker).entry[self.packet.ct].reply
         if what == "zone":
             reply.zone = value
         else:
@@ -136,6 +136,19 @@ def burst(ConnectionTable table, uint32_t worker=0):
     ct_burst(table.view(worker))
 
 
+def entry_lines():
+    """In which cache lines of an entry its parts lie: {part: (first, last)}."""
+    cdef CtEntry e
+    cdef char *start = <char *>&e
+    return {"original": lines_of(<char *>&e.original - start, <char *>&e.mark - start),
+            "both": lines_of(<char *>&e.expires_s - start, <char *>&e.retrans - start + 1),
+            "reply": lines_of(<char *>&e.reply - start, <char *>&e.created_s - start),
+            "entry": lines_of(0, sizeof(CtEntry))}
+
+cdef lines_of(size_t start, size_t end):
+    return start // 64, (end - 1) // 64
+
+
 def found(ConnectionTable table, uint32_t index, uint32_t now_s):
     """By which of its two tuples an entry is found: a list of directions."""
     cdef Conntrack *ct = table.view(0)
@@ -143,7 +156,7 @@ def found(ConnectionTable table, uint32_t index, uint32_t now_s):
     cdef Tuple tuple
     ways = []
     for way in range(2):
-        tuple = ct.entry[index].tuple[way]
+        tuple = ct_tuple(&ct.entry[index], way)[0]
         if ct_find(ct, &tuple, ct_hash(ct, &tuple), now_s, &direction) == index:
             ways.append(direction)
     return ways

@@ -209,8 +209,8 @@ cdef class Passage:
 
     def become(self, Passage other):
         """The entry is another connection's now, as seen by a worker that still has this packet in hand."""
-        self.entry().tuple[0] = other.entry().tuple[0]
-        self.entry().tuple[1] = other.entry().tuple[1]
+        self.entry().original = other.entry().original
+        self.entry().reply = other.entry().reply
 
     def repeat(self, int hook, uint64_t times):
         """nat_rewrite of so many bursts of 32 copies of the frame: what it costs is the caller's to measure."""

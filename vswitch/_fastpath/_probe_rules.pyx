@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 from .core.frame cimport HEADROOM, Frame
 from .core.ip cimport PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, Ip, ip4_at, ip6_at
 from .core.native cimport load16, load16be, monotonic_ns
-from .core.packet cimport PACKET_FRAGMENT, PACKET_MORE, CT_REPLY, Packet
+from .core.packet cimport PACKET_FRAGMENT, PACKET_MORE, CT_REPLY, Packet, Tuple
 from .core.wire cimport mac_at
 from .filter.conntrack cimport CtEntry
 from .filter.counters cimport RuleCounters
@@ -28,16 +28,22 @@ SOME_OPS = {"PHYSDEV": MATCH_PHYSDEV, "CTSTATE": MATCH_CTSTATE, "CTDIR": MATCH_C
 SOME_TARGETS = {"GOTO": TARGET_GOTO, "LOG": TARGET_LOG, "NETMAP": TARGET_NETMAP, "TCPMSS": TARGET_TCPMSS}
 
 
+cdef Tuple tuple_of(ends):
+    cdef Tuple tuple
+    src, dst, sport, dport, proto = ends
+    tuple.src, tuple.dst = ip_of(src), ip_of(dst)
+    tuple.sport, tuple.dport = swap(sport), swap(dport)
+    tuple.zone, tuple.proto, tuple.pad = 0, proto, 0
+    return tuple
+
+
 cdef class Connection:
     """A conntrack entry that lies alone. Tuples are (src, dst, sport, dport, proto), addresses of 16 bytes."""
     cdef CtEntry entry
 
     def __init__(self, original, reply, uint32_t status=8, uint32_t mark=0, uint32_t expires_s=0):
-        for direction, (src, dst, sport, dport, proto) in enumerate((original, reply)):
-            self.entry.tuple[<int>direction].src, self.entry.tuple[<int>direction].dst = ip_of(src), ip_of(dst)
-            self.entry.tuple[<int>direction].sport = swap(sport)
-            self.entry.tuple[<int>direction].dport = swap(dport)
-            self.entry.tuple[<int>direction].proto = proto
+        self.entry.original = tuple_of(original)
+        self.entry.reply = tuple_of(reply)
         self.entry.status, self.entry.mark, self.entry.expires_s = status, mark, expires_s
 
     @property

@@ -63,6 +63,12 @@ class Control(Protocol):
     async def iptables(self, program: str, argv: list[str], stdin: str) -> Words:
         """Do what iptables or one of its kin would, to the rules of this switch."""
 
+    async def tc(self, argv: list[str]) -> Words:
+        """Do what tc would, to the queues of this switch's ports."""
+
+    def saved(self) -> Config:
+        """The configuration in force, with what ports have been given at run time that a file can say."""
+
     async def conntrack(self, argv: list[str]) -> Words:
         """List, count or end connections, as conntrack would."""
 

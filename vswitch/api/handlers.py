@@ -39,7 +39,7 @@ async def stats(call: Call) -> list[PortStats]:
 
 
 async def get_config(call: Call) -> ConfigText:
-    return ConfigText(save.dumps(call.switch.config))
+    return ConfigText(save.dumps(call.switch.saved()))
 
 
 async def apply(call: Call) -> Changes:
@@ -164,11 +164,15 @@ async def leases(call: Call) -> list[NetworkLease]:
     return call.switch.leases()
 
 
-# In the words of iptables and conntrack
+# In the words of iptables, tc and conntrack
 
 
 async def iptables(call: Call) -> Words:
     return await call.switch.iptables(call.body.program, call.body.argv, call.body.stdin)
+
+
+async def tc(call: Call) -> Words:
+    return await call.switch.tc(call.body.argv)
 
 
 async def conntrack(call: Call) -> Words:

@@ -42,6 +42,7 @@ from .schema import (
     NoQuery,
     PortChange,
     RouteKey,
+    Tc,
     Vlan,
 )
 
@@ -90,8 +91,9 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/v1/routes", "Remove a static route", do.del_route, Changes, query=RouteKey),
     Route("GET", "/v1/neighbours", "Who is where on the networks and uplinks", do.neighbours, list[NeighbourReport]),
     Route("GET", "/v1/leases", "What DHCP has given out", do.leases, list[NetworkLease]),
-    # In the words of iptables and conntrack
+    # In the words of iptables, tc and conntrack
     Route("POST", "/v1/iptables", "Say it in the words of iptables", do.iptables, Words, Iptables),
+    Route("POST", "/v1/tc", "Say it in the words of tc", do.tc, Words, Tc),
     Route("POST", "/v1/conntrack", "Say it in the words of conntrack", do.conntrack, Words, Conntrack),
     Route("GET", "/v1/conntrack/events", "What becomes of connections", do.conntrack_events, Events, query=EventsQuery),
     # The forwarding database

@@ -98,6 +98,12 @@ class Conntrack(Request):
     argv: list[str]
 
 
+class Tc(Request):
+    """A command line of tc."""
+
+    argv: list[str]
+
+
 class EventsQuery(Request):
     """Which events: those after a place in the stream, which each reply names; from now on without `after`.
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from .. import __version__
-from . import bridge, brctl, conntrack, fdb, iptables, network, port, vconfig
+from . import bridge, brctl, conntrack, fdb, iptables, network, port, tc, vconfig
 from .client import Refusal
 from .output import Session
 from .show import apply, save, show, stats
@@ -39,11 +39,13 @@ A private network that reaches the world by an uplink with an address of its own
   vswitchctl network add br0.10 --address 10.0.0.1/24 --mode nat --dhcp 10.0.0.100-10.0.0.200
   vswitchctl leases
 \b
-Those who know brctl, vconfig, iptables and conntrack say it in their words:
+Those who know brctl, vconfig, iptables, tc and conntrack say it in their words:
   vswitchctl brctl addbr br0
   vswitchctl brctl addif br0 eth1
   vswitchctl vconfig add eth1 10
   vswitchctl iptables -A FORWARD -i br0 -p tcp --dport 22 -j ACCEPT
+  vswitchctl tc qdisc add dev tapA root tbf rate 100mbit burst 64kb latency 50ms
+  vswitchctl tc -s qdisc show dev tapA
   vswitchctl conntrack -L -p tcp --dport 22
 """
 
@@ -93,7 +95,7 @@ def completion(shell: str) -> None:
 COMMANDS = (
     *(show, stats, apply, save, bridge.bridge, port.port, fdb.fdb),
     *(network.network, network.route, network.neighbours, network.leases),
-    *(brctl.brctl, vconfig.vconfig, *iptables.COMMANDS, conntrack.conntrack),
+    *(brctl.brctl, vconfig.vconfig, *iptables.COMMANDS, tc.tc, conntrack.conntrack),
 )
 for command in COMMANDS:
     cli.add_command(command)

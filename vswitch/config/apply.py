@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from inspect import isawaitable
@@ -31,11 +31,13 @@ from ..dataplane import Dataplane
 from ..filter.firewall import Firewall
 from ..filter.model import Rulesets
 from ..ports import Device, PortError
+from ..qos import compile as qos
+from ..qos.model import NOTHING, TrafficControl
 from ..views import DeviceView, RouteView
 from . import check
 from .errors import ApplyError, Problem
 from .model import Config, Port, StaticMac
-from .picture import Picture, bridge_views, layer3_view, port_views, route_views
+from .picture import Picture, bridge_views, layer3_view, port_views, queued, route_views
 from .plan import ADJUSTED, Action, Plan
 
 log = logging.getLogger("vswitch")
@@ -71,16 +73,27 @@ class Applier:
         self.open_device = open_device
         self.metrics: MetricsService | None = None
         self.picture = Picture()
+        self._told: dict[str, TrafficControl] = {}  # what the data plane has been told of ports' queues
 
     async def publish(self, picture: Picture) -> None:
         """Make it what the workers know; returns when they all do."""
         plane = self.dataplane
         layer3 = layer3_view(picture, plane, self.firewall)
+        self._tell_queues(picture.controls)
         await plane.publish(list(bridge_views(picture.config, plane)), list(port_views(picture, plane)), layer3)
         self.firewall.settle()
         self.picture = picture
         if self.services:
             await self.services.follow(picture.config, layer3.devices)
+
+    def _tell_queues(self, controls: Mapping[str, TrafficControl]) -> None:
+        """Of ports whose queues differ from what the data plane knows; what is the same object has not changed."""
+        for name in [*self._told, *controls]:
+            control, id = controls.get(name, NOTHING), self.dataplane.port_ids.get(name)
+            if control is not self._told.get(name, NOTHING) and id is not None:
+                self.dataplane.set_qdiscs(id, qos.tree(control), qos.ingress(control))
+                self._told[name] = control
+        self._told = {name: control for name, control in self._told.items() if name in controls}
 
     def routes(self) -> tuple[tuple[RouteView, ...], ...]:
         """The routes in force, by router."""
@@ -259,7 +272,7 @@ class _Change:
         names = {port.name for port in self._config.port}
         devices = {name: device for name, device in (self._old.devices | self._opened).items() if name in names}
         missing = {name: why for name, why in self._old.missing.items() if name in names and name not in devices}
-        return Picture(self._config, devices, missing, self._rulesets)
+        return queued(Picture(self._config, devices, missing, self._rulesets), self._old)
 
     def _remove_statics(self, old: Config, new: Config) -> None:
         """Take the entries of `old` that `new` lacks out of the bridges that `new` has."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from ..l3 import networks
+from ..qos import section
 from . import text
 from .errors import ConfigError, Problem
 from .judge import between as _between
@@ -87,7 +88,9 @@ def _normal_port(port: Port) -> Port:
     trunk = None if port.trunk is None else text.vlan_list(text.vlan_set(port.trunk))
     storm = None if port.storm == Storm() else port.storm
     address, gateway = map(_one_or_more, map(networks.several, (port.address, port.gateway)))
-    return msgspec.structs.replace(port, mac=mac, trunk=trunk, storm=storm, address=address, gateway=gateway)
+    return msgspec.structs.replace(
+        port, mac=mac, trunk=trunk, storm=storm, address=address, gateway=gateway, limit=section.plain(port.limit)
+    )
 
 
 def problems(config: Config) -> list[Problem]:
@@ -170,6 +173,7 @@ def port_problems(port: Port, path: str) -> Iterator[Problem]:
     yield from _vlans(port, path)
     yield from _limits(port, path)
     yield from networks.uplink_problems(port, path)
+    yield from section.problems(port, path)
 
 
 def kind_problem(path: str, kind: object) -> Problem:

@@ -42,7 +42,7 @@ SECTIONS: dict[str, type[Table]] = {
     "switch": Switch, "metrics": Metrics, "firewall": Firewall, "conntrack": Conntrack
 }  # fmt: skip
 LISTS: dict[str, type[Table]] = {"bridge": Bridge, "port": Port, "fdb": StaticMac, "network": Network, "route": Route}
-LATER_KEYS = ("tc", "vni", "local", "remote", "remotes", "key", "device", "limit")
+LATER_KEYS = ("vni", "local", "remote", "remotes", "key", "device")
 NOT_YET = "not supported yet"
 
 _AT = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)

@@ -13,6 +13,7 @@ shared between threads and kept to be put back.
 from __future__ import annotations
 
 from ..l3.settings import Dhcp, Dns, Ra
+from ..qos.settings import Limit
 from .table import Table
 
 KINDS = ("tap", "netdev", "memory")
@@ -66,6 +67,7 @@ class Port(Table):
     `access` nor `trunk` every VLAN passes as it comes. `netns` is for a tap; `create`, `owner`, `group` and
     `queues` are for a netdev that the daemon makes as a persistent tap for QEMU. A port with an `address` and no
     bridge is an uplink: there the switch is a router, with the `gateway` for all that has no other route.
+    `limit` or `tc`, lines of tc without `dev`, say what queues it has; with neither they are what tc makes at run time.
     """
 
     name: str
@@ -89,6 +91,8 @@ class Port(Table):
     address: str | tuple[str, ...] = ()
     gateway: str | tuple[str, ...] = ()
     router: str = MAIN_ROUTER
+    limit: Limit | None = None
+    tc: tuple[str, ...] | None = None
 
 
 class StaticMac(Table):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from ..dataplane import BridgeView, Dataplane, Offload, PortView, VlanMode
 from ..filter.firewall import Firewall, Names, anything, translates
@@ -17,6 +18,9 @@ from ..filter.interfaces import interfaces_named
 from ..filter.model import Rulesets
 from ..l3.devices import Builder
 from ..ports.device import Device
+from ..qos import section
+from ..qos.kinds import lasting
+from ..qos.model import NOTHING, Link, TrafficControl, adopted
 from ..views import DeviceView, Layer3View, NetworkMode, RouteView
 from . import text
 from .model import Bridge, Config, Port, Storm
@@ -25,20 +29,40 @@ DEFAULT_MTU = 1500
 KIND_OF_NONE = "tap"  # without descriptors the workers never come to ask
 
 
+class Made(NamedTuple):
+    """A port's section with the link that it was for, and its traffic control then."""
+
+    section: tuple[Any, ...]
+    control: TrafficControl
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A configuration with its devices by port name, and the rules. Every port is in `devices` or in `missing`."""
+    """A configuration with its devices by port name, the rules, and queues. Every port is in `devices` or in
+    `missing`."""
 
     config: Config = Config()
     devices: Mapping[str, Device] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     rulesets: Rulesets = Rulesets()
+    controls: Mapping[str, TrafficControl] = field(default_factory=dict)  # of ports that have any
+    made: Mapping[str, Made] = field(default_factory=dict)  # what ports' sections were, and what they made
 
     def port(self, name: str) -> Port:
         """The configuration of a port that is there."""
         port = self.config.find_port(name)
         assert port is not None, name
         return port
+
+    def link(self, name: str) -> Link | None:
+        """A port as its queues see it; None: there is no such port."""
+        port, device = self.config.find_port(name), self.devices.get(name)
+        return None if port is None else Link(name, device.mtu if device else port.mtu or DEFAULT_MTU)
+
+    def controlled(self, name: str, control: TrafficControl) -> Picture:
+        """The same, with other traffic control for a port."""
+        controls = {other: one for other, one in self.controls.items() if other != name}
+        return replace(self, controls=controls if control.empty else {**controls, name: control})
 
     def without(self, missing: Mapping[str, str]) -> Picture:
         """The same, the ports named missing for the reasons given."""
@@ -49,6 +73,33 @@ class Picture:
         """The same, with a device for a port."""
         missing = {other: why for other, why in self.missing.items() if other != name}
         return replace(self, devices={**self.devices, name: device}, missing=missing)
+
+
+def queued(picture: Picture, before: Picture) -> Picture:
+    """The same, with the queues that its ports are to have: what their sections say, else what they had.
+
+    What a section says that is there already stays as it is, whoever has made it; where it differs, disciplines keep
+    what they hold as far as they go on.
+    """
+    controls, made = {}, {}
+    for port in picture.config.port:
+        had, name = before.controls.get(port.name, NOTHING), port.name
+        if port.limit is not None or port.tc is not None:
+            made[name] = _made(port, picture.link(name), had, before.made.get(name))
+            had = made[name].control
+        if not had.empty:
+            controls[name] = had
+    return replace(picture, controls=controls, made=made)
+
+
+def _made(port: Port, link: Link | None, had: TrafficControl, last: Made | None) -> Made:
+    key = (port.limit, port.tc, link)
+    if last is not None and last.section == key and last.control is had:
+        return last
+    assert link is not None
+    said = section.wanted(port, link)
+    assert said is not None
+    return Made(key, had if said.shape == had.shape else adopted(said, had, lasting))
 
 
 def bridge_views(config: Config, dataplane: Dataplane) -> Iterator[BridgeView]:

@@ -27,7 +27,7 @@ from .save import inline
 
 REPLACING = ("kind", "netns", "create", "owner", "group", "queues")
 ADJUSTED = ("mac", "mtu", "offloads")  # by the device itself, with frames flowing
-WARM = ("isolated", "hairpin", "mac_limit", *ADJUSTED, "address", "gateway", "router")
+WARM = ("isolated", "hairpin", "mac_limit", *ADJUSTED, "address", "gateway", "router", "limit")
 NETWORK = ("address", "mode", "uplink", "mac", "mtu", "router", "dhcp", "dns", "ra")
 LIVE_SETTINGS = ("switch.group", "switch.log_level", "conntrack.per_port", "conntrack.timeouts", "firewall.rules", "firewall.rules6")
 RESTART_SETTINGS = ("switch.run_dir", "switch.state_dir", "switch.workers", "switch.busy_poll_us", "conntrack.max")
@@ -157,8 +157,21 @@ def _warm_changes(before: Port, port: Port) -> Iterator[str]:
     if (before.access, before.trunk, before.native) != (port.access, port.trunk, port.native):
         yield f"vlan {vlan_text(before)} -> {vlan_text(port)}"
     yield from _changes(before, port, WARM)
+    if before.tc != port.tc:
+        yield f"tc {_lines_changed(before.tc, port.tc)}"
     storms = before.storm or Storm(), port.storm or Storm()
     yield from (f"storm.{change}" for change in _changes(*storms, Storm.__struct_fields__))
+
+
+def _lines_changed(before: tuple[str, ...] | None, after: tuple[str, ...] | None) -> str:
+    """Between two lists of lines each line that comes or goes, the first few; else how many there are."""
+    if not before or not after:
+        counts = ("none" if one is None else f"{len(one)} line{'s' * (len(one) != 1)}" for one in (before, after))
+        return " -> ".join(counts)
+    changed = [f'- "{line}"' for line in before if line not in after]
+    changed += [f'+ "{line}"' for line in after if line not in before]
+    more = f", {len(changed) - 4} more" if len(changed) > 4 else ""
+    return ", ".join(map(_cut, changed[:4])) + more if changed else "in another order"
 
 
 def _networks(old: Config, new: Config) -> Iterator[Step]:

@@ -15,14 +15,25 @@ from .model import Config, Table
 
 SECTIONS = ("switch", "metrics", "firewall", "conntrack")
 LISTS = ("bridge", "port", "fdb", "network", "route")
+LONGEST = 120
 
 
 def dumps(config: Config) -> str:
     """The configuration as a file's text. Tables come in the model's order, keys in their declaration's."""
     headed = [(f"[{name}]", getattr(config, name)) for name in SECTIONS]
     headed += [(f"[[{name}]]", table) for name in LISTS for table in getattr(config, name)]
-    blocks = ("\n".join([head, *_lines(table)]) for head, table in headed if head[1] == "[" or _decided(table))
+    told = ((head, _decided(table)) for head, table in headed)
+    blocks = ("\n".join([head, *map(_folded, keys)]) for head, keys in told if keys or head[1] == "[")
     return "".join(f"{block}\n\n" for block in blocks).rstrip("\n") + "\n"
+
+
+def _folded(pair: tuple[str, Any]) -> str:
+    """A key and its value, a list that is long an item a line."""
+    key, value = pair
+    line = f"{key} = {inline(value)}"
+    if len(line) <= LONGEST or not isinstance(value, tuple):
+        return line
+    return f"{key} = [\n" + "".join(f"    {inline(item)},\n" for item in value) + "]"
 
 
 def _lines(table: Table) -> Iterator[str]:

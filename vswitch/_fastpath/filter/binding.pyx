@@ -13,7 +13,7 @@ from ..core.packet cimport CT_RELATED, NO_DEVICE, PACKET_LOCAL, Packet
 from ..core.snapshot cimport DEVICE_NETWORK, DEVICE_UPLINK, NETWORK_NAT, Device
 from ..core.verdict cimport *
 from ..l3.address cimport device_on_link, source_for
-from .conntrack cimport CT_REPLY_DIR, CT_UNCONFIRMED, CtEntry
+from .conntrack cimport CT_UNCONFIRMED, CtEntry
 from .nat cimport NAT_NO_DEVICE, nat_done, nat_manip, nat_null, nat_setup, nat_setup_to
 from .natrange cimport NAT_NETMAP, NatRange
 from .refuse cimport passed, refuse
@@ -70,8 +70,8 @@ cdef void settle_zone(Context *ctx, const Packet *packet, CtEntry *entry) noexce
     """The reply's zone is that of the device it will come in by, unless a rule has chosen the zone."""
     if entry.use != CT_UNCONFIRMED or packet.out_dev == NO_DEVICE or packet.in_dev == NO_DEVICE:
         return
-    if packet.zone == ctx.snapshot.devices[packet.in_dev].zone and entry.tuple[CT_REPLY_DIR].zone == packet.zone:
-        entry.tuple[CT_REPLY_DIR].zone = ctx.snapshot.devices[packet.out_dev].zone
+    if packet.zone == ctx.snapshot.devices[packet.in_dev].zone and entry.reply.zone == packet.zone:
+        entry.reply.zone = ctx.snapshot.devices[packet.out_dev].zone
 
 cdef uint8_t set_up(Context *ctx, Packet *packet, const Target *target, NatManip manip, uint32_t hook) noexcept nogil:
     """What a target of table nat asks for."""

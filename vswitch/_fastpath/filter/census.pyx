@@ -14,7 +14,7 @@ from ..core.ip cimport PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, Ip, ip_equal
 from ..core.native cimport load16be, mix64, monotonic_ns, prefetch, spin_lock, spin_unlock
 from ..core.packet cimport Tuple
 from .conntrack cimport (
-    CT_CONFIRMED, CT_CONTROL, CT_REPLY_DIR, IPS_DST_NAT, IPS_SRC_NAT, ConnectionTable, Conntrack, CtEntry, ct_expired, ct_lock,
+    CT_CONFIRMED, CT_CONTROL, IPS_DST_NAT, IPS_SRC_NAT, ConnectionTable, Conntrack, CtEntry, ct_expired, ct_lock,
 )
 from .rewrite cimport proto_is_icmp
 from .rows cimport ip_text
@@ -70,10 +70,11 @@ cdef void count_all(const Conntrack *ct, Tally *tally, uint32_t now_s) noexcept 
     cdef const CtEntry *entry
     for index in range(1, end):
         entry = &ct.entry[index]
-        prefetch(<const char *>entry + AHEAD * sizeof(CtEntry) + 64)
+        prefetch(&(entry + AHEAD).use)
+        prefetch(&(entry + AHEAD).reply)
         if entry.use != CT_CONFIRMED or ct_expired(entry, now_s):
             continue
-        tally.states[entry.tuple[CT_REPLY_DIR].proto][entry.state & 15] += 1
+        tally.states[entry.reply.proto][entry.state & 15] += 1
         tally.destination += entry.status & IPS_DST_NAT != 0
         if entry.status & IPS_SRC_NAT:
             tally.source += 1
@@ -81,7 +82,7 @@ cdef void count_all(const Conntrack *ct, Tally *tally, uint32_t now_s) noexcept 
 
 cdef void count_port(const Conntrack *ct, Tally *tally, uint32_t index) noexcept nogil:
     """The port that a connection's source was translated to."""
-    cdef const Tuple *reply = &ct.entry[index].tuple[CT_REPLY_DIR]
+    cdef const Tuple *reply = &ct.entry[index].reply
     cdef bint icmp = proto_is_icmp(reply.proto)
     cdef uint32_t port = load16be(&reply.sport) if icmp else load16be(&reply.dport)
     cdef uint64_t bit = 1ULL << (port & 63)
@@ -112,8 +113,8 @@ cdef uint32_t add_pair(const Conntrack *ct, Tally *tally, uint32_t index, uint32
     if tally.pairs == PAIRS:
         return NO_PAIR
     spin_lock(ct_lock(ct, index))
-    still = entry.use == CT_CONFIRMED and entry.status & IPS_SRC_NAT and entry.tuple[CT_REPLY_DIR].proto == proto
-    pair.address = entry.tuple[CT_REPLY_DIR].dst
+    still = entry.use == CT_CONFIRMED and entry.status & IPS_SRC_NAT and entry.reply.proto == proto
+    pair.address = entry.reply.dst
     spin_unlock(ct_lock(ct, index))
     if not still:
         return NO_PAIR

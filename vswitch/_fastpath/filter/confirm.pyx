@@ -13,7 +13,7 @@ from ..core.verdict cimport CONNTRACK_CLASH, CONNTRACK_FULL
 from .conntrack cimport (
     CT_CONFIRMED, CT_CONFIRMING, CT_DYING, CT_EVENT_NEW, CT_ORIGINAL, CT_PENDING, CT_REPLY_DIR, CT_STRIPES,
     CT_UNCONFIRMED, CT_WAYS, IPS_CONFIRMED, IPS_SEEN_REPLY, Conntrack, CtBucket, CtEntry, ct_expired, ct_find_locked,
-    ct_first, ct_hash, ct_lock, ct_same, ct_second, ct_slot,
+    ct_first, ct_hash, ct_lock, ct_same, ct_second, ct_slot, ct_tuple,
 )
 from .entries cimport ANY_SERIAL, KILL_EXPIRED, ct_event, ct_kill, ct_release, ct_unlink
 
@@ -31,7 +31,7 @@ cdef uint32_t ct_join(Conntrack *ct, const Tuple *tuple, uint64_t hash) noexcept
         index = ct.pending[at].index
         entry = &ct.entry[index]
         spin_lock(ct_lock(ct, index))
-        if entry.use == CT_UNCONFIRMED and ct_same(&entry.tuple[CT_ORIGINAL], tuple):
+        if entry.use == CT_UNCONFIRMED and ct_same(&entry.original, tuple):
             entry.next += 1
             spin_unlock(ct_lock(ct, index))
             return index
@@ -91,7 +91,7 @@ cdef uint32_t holder(Conntrack *ct, const Tuple *tuple, uint64_t hash, uint32_t 
 cdef uint32_t in_zone(Conntrack *ct, uint32_t index, uint32_t other, uint64_t direction) noexcept nogil:
     """The other connection, if it is in the same zone in the direction in which it has a tuple of ours: where a rule gave
     each direction a zone of its own, it may be no rival."""
-    if other != NO_ENTRY and ct.entry[other].tuple[direction].zone != ct.entry[index].tuple[direction].zone:
+    if other != NO_ENTRY and ct_tuple(&ct.entry[other], direction).zone != ct_tuple(&ct.entry[index], direction).zone:
         return NO_ENTRY
     return other
 
@@ -125,12 +125,12 @@ cdef bint leave(Conntrack *ct, uint32_t index, uint32_t use) noexcept nogil:
 cdef bint adopt(Conntrack *ct, Packet *packet, uint32_t other, uint32_t serial) noexcept nogil:
     """Another worker made this very connection a moment ago: the packet belongs to it."""
     cdef CtEntry *winner = &ct.entry[other]
-    cdef Tuple original = ct.entry[packet.ct].tuple[CT_ORIGINAL]
-    cdef Tuple reply = ct.entry[packet.ct].tuple[CT_REPLY_DIR]
+    cdef Tuple original = ct.entry[packet.ct].original
+    cdef Tuple reply = ct.entry[packet.ct].reply
     cdef bint same
     spin_lock(ct_lock(ct, other))
-    same = (winner.use == CT_CONFIRMED and winner.serial == serial and ct_same(&winner.tuple[CT_ORIGINAL], &original)
-            and ct_same(&winner.tuple[CT_REPLY_DIR], &reply))
+    same = (winner.use == CT_CONFIRMED and winner.serial == serial and ct_same(&winner.original, &original)
+            and ct_same(&winner.reply, &reply))
     if same:
         packet.ct_info = CT_ESTABLISHED if winner.status & IPS_SEEN_REPLY else CT_NEW
         if ct.shared.settings.acct:
@@ -163,7 +163,7 @@ cdef inline bint become(Conntrack *ct, const Packet *packet, uint32_t use) noexc
     cdef CtEntry *entry = &ct.entry[packet.ct]
     cdef bint mine
     spin_lock(ct_lock(ct, packet.ct))
-    mine = entry.use == CT_UNCONFIRMED and ct_same(&entry.tuple[CT_ORIGINAL], &packet.tuple)
+    mine = entry.use == CT_UNCONFIRMED and ct_same(&entry.original, &packet.tuple)
     if mine:
         entry.use = use
     spin_unlock(ct_lock(ct, packet.ct))
@@ -202,19 +202,19 @@ cdef int ct_confirm_answer(Conntrack *ct, Packet *packet, uint32_t serial, uint3
     confirms a connection that none of those did. After CONNTRACK_CLASH the packet is to be dropped."""
     if not seize(ct, packet.ct, serial):
         return 0
-    return admit(ct, packet, ct_hash(ct, &ct.entry[packet.ct].tuple[CT_ORIGINAL]), now_s)
+    return admit(ct, packet, ct_hash(ct, &ct.entry[packet.ct].original), now_s)
 
 cdef int admit(Conntrack *ct, Packet *packet, uint64_t original, uint32_t now_s) noexcept nogil:
     """Into the index with the packet's entry, `original` being the hash of its tuple; see ct_confirm."""
     cdef uint32_t index = packet.ct, other, serial = ANY_SERIAL
-    cdef uint32_t zone = ct.entry[index].tuple[CT_ORIGINAL].zone
-    cdef uint64_t reply = ct_hash(ct, &ct.entry[index].tuple[CT_REPLY_DIR]), direction = 0
+    cdef uint32_t zone = ct.entry[index].original.zone
+    cdef uint64_t reply = ct_hash(ct, &ct.entry[index].reply), direction = 0
     cdef bint placed = False, bound = False
     lock_stripes(ct, original, reply)
-    other = holder(ct, &ct.entry[index].tuple[CT_ORIGINAL], original, now_s, &serial, &direction)
+    other = holder(ct, &ct.entry[index].original, original, now_s, &serial, &direction)
     other = in_zone(ct, index, other, direction)
     if other == NO_ENTRY:
-        other = holder(ct, &ct.entry[index].tuple[CT_REPLY_DIR], reply, now_s, &serial, &direction)
+        other = holder(ct, &ct.entry[index].reply, reply, now_s, &serial, &direction)
         other = in_zone(ct, index, other, direction)
         bound = other != NO_ENTRY
     if other == NO_ENTRY:

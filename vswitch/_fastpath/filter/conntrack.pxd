@@ -2,9 +2,12 @@
 
 An entry holds both directions of a connection as tuples; NAT shows in the reply tuple being no mere mirror of the
 original. An index of cache-line buckets, 8 slots of (tag 32 | entry index 31 | direction 1), holds each connection
-twice, by the hash of either tuple. A tuple has two buckets, both from one keyed hash. 192 bytes an entry, three cache
-lines, and 32 of index; where packets are counted (`acct`), 32 more in an array of their own: 224 or 256 bytes a
-connection.
+twice, by the hash of either tuple. A tuple has two buckets, both from one keyed hash. 192 bytes an entry and 32 of index;
+where packets are counted (`acct`), 32 more in an array of their own: 224 or 256 bytes a connection.
+
+An entry is three cache lines, of which a packet needs two, side by side: its direction's, which tells what it is and what
+rules said of its like, and the one in the middle, which it changes. NAT reads the opposite tuple as well. What is asked for
+less often fills the lines up.
 
 `Conntrack` is one worker's view of the table: pointers that all views share, and what is the worker's own (counters, a
 store of free entries, the unconfirmed entries of its burst). A new connection's entry stays out of the index, and
@@ -62,7 +65,7 @@ cdef enum:
     TCP_TIMEOUT_UNACK = 13
     TCP_TIMEOUTS = 14
 
-cdef struct CtWindow:
+cdef packed struct CtWindow:
     # One direction of TCP (struct ip_ct_tcp_state).
     uint32_t end
     uint32_t maxend
@@ -70,33 +73,41 @@ cdef struct CtWindow:
     uint32_t maxack
     uint8_t scale
     uint8_t flags
-    uint16_t pad
+
+cdef struct CtPaths:
+    # The verdict cache of one direction (filter/path.pxd).
+    uint32_t generation                 # of the rules that the words were made under
+    uint32_t word[2]                    # by half of the way; 0: none
 
 cdef struct CtEntry:
-    Tuple tuple[2]
-    uint32_t status                     # IPS_*
+    # A cache line that packets of the original direction read, and only those that walk rules write to
+    Tuple original
+    CtPaths original_paths
     uint32_t mark                       # connmark
-    uint32_t expires_s                  # CLOCK_MONOTONIC
-    uint16_t owner                      # port id whose budget it is charged to
-    uint8_t state                       # of TCP; others: 0
-    uint8_t use                         # CT_FREE, ...
-    uint32_t cache_generation           # of the rules that `path` was made under
-    uint32_t path[4]                    # verdict cache: [direction * 2 + half]; 0: none (filter/path.pxd)
     uint32_t next                       # of the free list; unconfirmed: packets of the burst that hold it
-    CtWindow window[2]
+    uint32_t serial                     # counts the uses of this entry
+    # ... that every packet reads and writes
+    uint32_t expires_s                  # CLOCK_MONOTONIC
     uint32_t last_seq                   # UDP: when it becomes a stream, milliseconds
     uint32_t last_ack
     uint32_t last_end
+    CtWindow window[2]
     uint16_t last_win
+    uint16_t status                     # IPS_*
+    uint16_t owner                      # port id whose budget it is charged to
+    uint8_t state                       # of TCP; others: 0
+    uint8_t use                         # CT_FREE, ...
     uint8_t last_dir
     uint8_t last_index
-    uint8_t retrans
     uint8_t last_flags
+    uint8_t retrans
+    # ... and the reply direction's
+    Tuple reply
+    CtPaths reply_paths
+    uint32_t created_s
     uint16_t masquerade_dev             # device index whose address it borrows; 0xffff: none
     uint8_t last_scale
-    uint8_t spare[3]
-    uint32_t serial                     # counts the uses of this entry
-    uint32_t created_s
+    uint8_t spare[5]
 
 cdef struct CtAccount:                  # by direction; only kept with `acct`
     uint64_t packets[2]
@@ -225,6 +236,9 @@ cdef inline uint64_t *ct_lock(const Conntrack *ct, uint32_t index) noexcept nogi
     """The lock of an entry."""
     return &ct.shared.locks[index & (CT_LOCKS - 1)]
 
+cdef inline const Tuple *ct_tuple(const CtEntry *entry, uint64_t direction) noexcept nogil:
+    return &entry.reply if direction else &entry.original
+
 cdef inline bint ct_expired(const CtEntry *entry, uint32_t now_s) noexcept nogil:
     return <int32_t>(now_s - entry.expires_s) >= 0
 
@@ -233,29 +247,33 @@ cdef inline void ct_prefetch(const Conntrack *ct, uint64_t hash) noexcept nogil:
     """First stage of a burst's look-ups: have the first bucket brought near, which has nearly all that the table holds."""
     prefetch(ct_first(ct, hash))
 
-cdef inline bint ct_bucket_prefetch(const Conntrack *ct, const CtBucket *bucket, uint64_t hash) noexcept nogil:
-    """Have the entry brought near that the bucket names, if it names one."""
-    cdef const char *entry
+cdef inline bint ct_bucket_prefetch(const Conntrack *ct, const CtBucket *bucket, uint64_t hash,
+                                    bint both) noexcept nogil:
+    """Have the lines brought near that a packet needs of the entry that the bucket names, if it names one."""
+    cdef const CtEntry *entry
     cdef uint64_t slot
     cdef int way
     for way in range(CT_WAYS):
         slot = relaxed_load64(&bucket.slot[way])
         if (slot ^ hash) >> 32 == 0 and slot:
-            entry = <const char *>&ct.entry[ct_slot_entry(slot)]
-            prefetch(entry)
-            prefetch(entry + 64)
-            prefetch(entry + 128)
+            entry = &ct.entry[ct_slot_entry(slot)]
+            prefetch(ct_tuple(entry, slot & 1))
+            prefetch(&entry.use)
+            if both:
+                prefetch(ct_tuple(entry, 1 - (slot & 1)))
             return True
     return False
 
-cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash) noexcept nogil:
-    """Second stage: have the entry brought near that the bucket names, or the other bucket if it names none."""
-    if not ct_bucket_prefetch(ct, ct_first(ct, hash), hash):
+cdef inline void ct_candidate(const Conntrack *ct, uint64_t hash, bint both) noexcept nogil:
+    """Second stage: have the entry brought near that the bucket names, or the other bucket if it names none.
+
+    `both`: the opposite direction's tuple, too, which tells NAT what to write."""
+    if not ct_bucket_prefetch(ct, ct_first(ct, hash), hash, both):
         prefetch(ct_second(ct, hash))
 
 cdef inline bint ct_holds(const CtEntry *entry, const Tuple *tuple, uint64_t direction, uint32_t now_s) noexcept nogil:
     """Whether the entry is the live connection whose tuple this is. Holds: the entry's lock."""
-    return (entry.use == CT_CONFIRMED and ct_same(&entry.tuple[direction], tuple)
+    return (entry.use == CT_CONFIRMED and ct_same(ct_tuple(entry, direction), tuple)
             and not ct_expired(entry, now_s))
 
 cdef inline uint32_t ct_bucket_find(const Conntrack *ct, CtBucket *bucket, const Tuple *tuple, uint64_t hash,
@@ -303,8 +321,8 @@ cdef inline bint ct_tuple_to(const Conntrack *ct, const Packet *packet, Tuple *o
     cdef uint64_t direction = ct_direction(packet)
     cdef bint same
     spin_lock(ct_lock(ct, packet.ct))
-    same = entry.use in (CT_UNCONFIRMED, CT_CONFIRMED) and ct_same(&entry.tuple[direction], &packet.tuple)
-    other[0] = entry.tuple[1 - direction]
+    same = entry.use in (CT_UNCONFIRMED, CT_CONFIRMED) and ct_same(ct_tuple(entry, direction), &packet.tuple)
+    other[0] = ct_tuple(entry, 1 - direction)[0]
     status[0] = entry.status
     spin_unlock(ct_lock(ct, packet.ct))
     return same

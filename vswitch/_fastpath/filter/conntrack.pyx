@@ -68,7 +68,7 @@ cdef class ConnectionTable:
         cdef CtHeader *header
         cdef Conntrack *view
         cdef int worker
-        self.arena = Arena(name, at + (total + 1) * (sizeof(CtEntry) + sizeof(CtAccount)), "conntrack/1")
+        self.arena = Arena(name, at + (total + 1) * (sizeof(CtEntry) + sizeof(CtAccount)), "conntrack/2")
         header = <CtHeader *>self.arena.body()
         seed = os.urandom(sizeof(header.seed))
         memcpy(header.seed, <const char *>seed, sizeof(header.seed))

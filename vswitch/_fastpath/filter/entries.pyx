@@ -20,7 +20,7 @@ from ..core.verdict cimport CONNTRACK_BUDGET, CONNTRACK_FULL
 from .conntrack cimport (
     CT_CONFIRMED, CT_DYING, CT_EVENT_DESTROY, CT_EVENTS, CT_FREE, CT_ORIGINAL, CT_PENDING, CT_REPLY_DIR, CT_STORE,
     CT_UNCONFIRMED, CT_WAYS, IPS_ASSURED, IPS_DYING, Conntrack, CtAccount, CtBucket, CtEntry, CtEvent, CtEvents,
-    ct_expired, ct_first, ct_hash, ct_lock, ct_second, ct_slot, ct_slot_entry,
+    ct_expired, ct_first, ct_hash, ct_lock, ct_second, ct_slot, ct_slot_entry, ct_tuple,
 )
 from .states cimport tcp_closing, tcp_over
 
@@ -90,7 +90,7 @@ cdef void ct_unlink(Conntrack *ct, uint64_t hash, uint64_t slot) noexcept nogil:
             return
 
 cdef inline void unlink_tuple(Conntrack *ct, uint32_t index, uint64_t direction) noexcept nogil:
-    cdef uint64_t hash = ct_hash(ct, &ct.entry[index].tuple[direction])
+    cdef uint64_t hash = ct_hash(ct, ct_tuple(&ct.entry[index], direction))
     ct_unlink(ct, hash, ct_slot(hash, index, direction))
 
 cdef inline bint may_kill(const CtEntry *entry, int which, uint32_t now_s) noexcept nogil:
@@ -117,7 +117,7 @@ cdef bint ct_kill(Conntrack *ct, uint32_t index, uint32_t serial, int which, uin
     unlink_tuple(ct, index, CT_ORIGINAL)
     unlink_tuple(ct, index, CT_REPLY_DIR)
     atomic_add64(&ct.header.confirmed, <uint64_t>-1)
-    atomic_add64(&ct.header.zone_used[entry.tuple[CT_ORIGINAL].zone], <uint64_t>-1)
+    atomic_add64(&ct.header.zone_used[entry.original.zone], <uint64_t>-1)
     if relaxed_load64(&ct.shared.listening):
         ct_event(ct, CT_EVENT_DESTROY, index, now_s)
     ct_release(ct, index)

@@ -18,8 +18,9 @@ from ..core.context cimport Context, end
 from ..core.frame cimport ENTRY_OUTPUT, FRAME_IP, Burst, Frame
 from ..core.packet cimport *
 from ..core.verdict cimport *
+from .ahead cimport ahead_rest
 from .binding cimport bind_connection
-from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_candidate, ct_hash, ct_prefetch
+from .conntrack cimport CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry, ct_hash
 from .confirm cimport ct_abandon, ct_confirm_answer, ct_detach
 from .entries cimport ct_delete
 from .fragments cimport hold_fragment
@@ -37,35 +38,24 @@ from .walk cimport (
 # PREROUTING
 
 cdef inline void prerouting(Context *ctx, Burst *burst) noexcept nogil:
-    """Look-ups in three steps, each fetching what the next will want: for many connections memory is what a packet costs."""
-    cdef uint32_t i, n = 0
-    cdef uint8_t verdict
-    cdef Frame *frame
+    """`dissect` has set the packets' hashes and had most of what they lead to fetched (ahead.pxd)."""
+    cdef uint32_t i
     ct_burst(ctx.ct)
     if burst.entry >= ENTRY_OUTPUT:
         return
-    for i in range(burst.n):
-        frame = &burst.frames[i]
-        if frame.verdict or not frame.flags & FRAME_IP:
-            continue
-        if burst.packets[i].flags & (PACKET_FRAGMENT | PACKET_MORE):
-            end(ctx, frame, hold_fragment(ctx, frame, &burst.packets[i]))
-            continue
-        burst.packets[i].hash = ct_hash(ctx.ct, &burst.packets[i].tuple)
-        ct_prefetch(ctx.ct, burst.packets[i].hash)
-        n += 1
-    if not n:
-        return
+    ahead_rest(ctx, burst)
     for i in range(burst.n):
         if not burst.frames[i].verdict and burst.frames[i].flags & FRAME_IP:
-            ct_candidate(ctx.ct, burst.packets[i].hash)
-    for i in range(burst.n):
-        frame = &burst.frames[i]
-        if frame.verdict or not frame.flags & FRAME_IP:
-            continue
-        verdict = hook_prerouting(ctx, frame, &burst.packets[i])
-        if verdict:
-            end(ctx, frame, verdict)
+            enter_hooks(ctx, &burst.frames[i], &burst.packets[i])
+
+cdef inline void enter_hooks(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
+    cdef uint8_t verdict
+    if packet.flags & (PACKET_FRAGMENT | PACKET_MORE):
+        verdict = hold_fragment(ctx, frame, packet)
+    else:
+        verdict = hook_prerouting(ctx, frame, packet)
+    if verdict:
+        end(ctx, frame, verdict)
 
 cdef inline bint has_table(const Ruleset *rules, const Packet *packet, uint32_t table, uint32_t hook) noexcept nogil:
     return rules != NULL and rules.entry[packet.family == 6][table][hook] != NO_CHAIN

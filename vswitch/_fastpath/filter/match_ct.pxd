@@ -10,9 +10,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ..core.ip cimport ip_within
 from ..core.packet cimport CT_ESTABLISHED, CT_NEW, CT_RELATED, CT_REPLY, CT_UNTRACKED, Tuple
-from .conntrack cimport (
-    CT_ORIGINAL, CT_REPLY_DIR, CtEntry, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
-)
+from .conntrack cimport CtEntry, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE
 from .rule cimport *
 from .walk cimport *
 
@@ -33,7 +31,7 @@ cdef inline uint32_t match_connection(Walk *walk, const Match *m) noexcept nogil
         walk.mask[KEY_MARK] |= <uint64_t>m.mask << 32
         return walk.connmark & m.mask == m.value
     if m.op == MATCH_CTPROTO:
-        return entry.tuple[CT_ORIGINAL].proto == m.value
+        return entry.original.proto == m.value
     if m.op == MATCH_CTDIR:
         return (walk.packet.ct_info & CT_REPLY != 0) == m.value
     if m.op == MATCH_CTSTATUS:
@@ -78,8 +76,8 @@ cdef inline uint32_t match_ctexpire(Walk *walk, const Match *m) noexcept nogil:
 
 cdef inline uint32_t match_cttuple(Walk *walk, const Match *m) noexcept nogil:
     """An address or a port of either tuple. NAT may still change that of the reply, and says so in the status."""
-    cdef const Tuple *original = &walk.entry.tuple[CT_ORIGINAL]
-    cdef const Tuple *reply = &walk.entry.tuple[CT_REPLY_DIR]
+    cdef const Tuple *original = &walk.entry.original
+    cdef const Tuple *reply = &walk.entry.reply
     if m.op == MATCH_CTORIGSRC:
         return ip_within(&original.src, &m.ip, &m.ip_mask)
     if m.op == MATCH_CTORIGDST:

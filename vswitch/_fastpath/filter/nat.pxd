@@ -30,6 +30,7 @@ from ..core.verdict cimport CONNTRACK_CLASH, NAT_MALFORMED
 from .confirm cimport ct_confirm
 from .conntrack cimport (
     CT_ORIGINAL, CT_REPLY_DIR, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, Conntrack, CtEntry,
+    ct_tuple,
 )
 from .natport cimport NatPorts
 from .natrange cimport NatRange
@@ -88,7 +89,7 @@ cdef inline uint8_t nat_rewrite(const CtEntry *entry, Packet *packet, Frame *fra
         return quote_rewrite(entry, packet, frame, manip, direction) if entry.status & (IPS_SRC_NAT | IPS_DST_NAT) else 0
     if not entry.status & nat_bit(manip, direction):
         return 0
-    end = nat_inverse(&entry.tuple[1 - direction], manip)
+    end = nat_inverse(ct_tuple(entry, 1 - direction), manip)
     # An answer has its entry from the packet that it answers; the packet of a new one may change the tuple meanwhile.
     if not packet.ct_info & CT_RELATED and not still_same(entry, &packet.tuple, direction):
         return NAT_MALFORMED
@@ -115,4 +116,4 @@ cdef inline bint nat_strayed(const CtEntry *entry, const Packet *packet, uint16_
 cdef inline bint nat_borrowed(const CtEntry *entry, uint16_t device, const Ip *address) noexcept nogil:
     """For the control side: whether the connection borrowed this address of the device; NULL: any of its addresses."""
     return (entry.masquerade_dev == device
-            and (address == NULL or ip_equal(&entry.tuple[CT_REPLY_DIR].dst, address)))
+            and (address == NULL or ip_equal(&entry.reply.dst, address)))

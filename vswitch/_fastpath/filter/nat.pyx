@@ -18,7 +18,7 @@ from ..core.packet cimport NO_ENTRY, Packet, Tuple
 from ..core.verdict cimport CONNTRACK_CLASH, NAT_EXHAUSTED
 from .confirm cimport ct_confirm
 from .conntrack cimport (
-    CT_CONFIRMED, CT_CONTROL, CT_ORIGINAL, CT_REPLY_DIR, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
+    CT_CONFIRMED, CT_CONTROL, CT_ORIGINAL, CT_UNCONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
     ConnectionTable, Conntrack, CtEntry, ct_find_locked, ct_hash, ct_lock, ct_same,
 )
 from .entries cimport KILL_ANY, ct_kill
@@ -44,7 +44,7 @@ cdef uint8_t nat_setup(Conntrack *ct, Nat *nat, const Packet *packet, const NatR
     """Bind the packet's unconfirmed connection as a rule says; 0 or NAT_EXHAUSTED. One that is bound already stays."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
     cdef NatManip manip = <NatManip>rule.manip
-    cdef Tuple reply = entry.tuple[CT_REPLY_DIR]
+    cdef Tuple reply = entry.reply
     if entry.use != CT_UNCONFIRMED or nat_done(entry, manip):
         return 0
     if not choose(ct, nat, entry, &reply, rule, now_s):
@@ -74,8 +74,8 @@ cdef uint8_t nat_setup_to(Conntrack *ct, Nat *nat, const Packet *packet, const N
     return reason
 
 cdef void bind(CtEntry *entry, const Tuple *reply, NatManip manip) noexcept nogil:
-    if not ct_same(reply, &entry.tuple[CT_REPLY_DIR]):
-        entry.tuple[CT_REPLY_DIR] = reply[0]
+    if not ct_same(reply, &entry.reply):
+        entry.reply = reply[0]
         entry.status |= IPS_SRC_NAT if manip == NAT_SRC else IPS_DST_NAT
     nat_null(entry, manip)
 
@@ -94,7 +94,7 @@ cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint3
     """Another source port for an unconfirmed connection whose reply tuple is taken; 0, or why there is none."""
     cdef CtEntry *entry = &ct.entry[packet.ct]
     cdef const NatChoice *choice = &nat.choice[packet.ct % NAT_CHOICES]
-    cdef Tuple reply = entry.tuple[CT_REPLY_DIR]
+    cdef Tuple reply = entry.reply
     cdef NatRange again
     cdef bint known = choice.index == packet.ct and choice.serial == entry.serial
     if packet.ct == NO_ENTRY or not entry.status & IPS_SRC_NAT_DONE:
@@ -120,7 +120,7 @@ cdef uint8_t nat_reallocate(Conntrack *ct, Nat *nat, const Packet *packet, uint3
 cdef bint crosses(Conntrack *ct, const CtEntry *entry, uint32_t now_s) noexcept nogil:
     """Whether this is another connection's talk from its other end, which only a rule's choice of zones keeps from being
     found: of UDP nobody would know it by another port (nf_nat_used_tuple_new of the kernel)."""
-    cdef const Tuple *reply = &entry.tuple[CT_REPLY_DIR]
+    cdef const Tuple *reply = &entry.reply
     cdef uint64_t direction = 0
     cdef uint32_t index
     cdef bint translated

@@ -131,7 +131,7 @@ cdef bint search(Conntrack *ct, Tuple *reply, Walk *walk, uint32_t now_s) noexce
             ct_prefetch(ct, hash[n])
         if size > 1:
             for n in range(size):
-                ct_candidate(ct, hash[n])
+                ct_candidate(ct, hash[n], False)
         for n in range(size):
             if not occupied(ct, &group[n], hash[n], walk, now_s):
                 reply[0] = group[n]

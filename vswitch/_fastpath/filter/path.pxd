@@ -9,7 +9,7 @@ own addresses are not their connection's.
 
 Connections that fare alike share a path: paths are interned, key, mask and value together, in a table of the
 ruleset's. It is never emptied and goes with its ruleset; when it is full, packets walk. A connection names its paths
-by four words of (tag 16 | index 16). The tag mixes the generation with the packet's hash, so a word that a slower
+by two words a direction of (tag 16 | index 16). The tag mixes the generation with the packet's hash, so a word that a slower
 worker wrote for another generation, or for the connection that had the entry before, is not taken for ours.
 
 Marks are not part of the value: whoever edits (MARK, CONNMARK, TOS, TTL, TCPMSS ...) does so again for every packet.
@@ -22,7 +22,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from ..core.frame cimport Frame
 from ..core.native cimport count
 from ..core.packet cimport CT_REPLY, Packet
-from .conntrack cimport CtEntry
+from .conntrack cimport CtEntry, CtPaths
 from .rule cimport RuleCounter, Ruleset
 from .walk cimport (
     PATH_COUNTERS, PATH_EDITS, WAY_PREROUTING, Walk, key_link, key_mark, key_packet, key_place, key_status, replay,
@@ -68,13 +68,14 @@ cdef void path_store(Walk *walk) noexcept nogil
 cdef inline uint32_t path_tag(const Ruleset *rules, const Packet *packet) noexcept nogil:
     return <uint32_t>((packet.hash >> 48) ^ rules.generation) << 16
 
-cdef inline uint32_t *path_word(CtEntry *entry, const Packet *packet, uint32_t half) noexcept nogil:
-    return &entry.path[(2 if packet.ct_info & CT_REPLY else 0) + half]
+cdef inline CtPaths *path_words(CtEntry *entry, bint reply) noexcept nogil:
+    return &entry.reply_paths if reply else &entry.original_paths
 
-cdef inline const Path *path_named(const Ruleset *rules, const CtEntry *entry, const Packet *packet,
-                                   uint32_t word) noexcept nogil:
+cdef inline const Path *path_named(const Ruleset *rules, const CtPaths *paths, const Packet *packet,
+                                   uint32_t half) noexcept nogil:
     """NULL: the word is none, of another generation or of another connection."""
-    if entry.cache_generation != <uint32_t>rules.generation or (word ^ path_tag(rules, packet)) >> 16:
+    cdef uint32_t word = paths.word[half]
+    if paths.generation != <uint32_t>rules.generation or (word ^ path_tag(rules, packet)) >> 16:
         return NULL
     return &(<const PathTable *>rules.paths).path[word & 0xffff] if word & 0xffff else NULL
 
@@ -87,9 +88,8 @@ cdef inline bint path_agrees_more(const Path *path, const Packet *packet, const 
 cdef inline const Path *path_find(const Ruleset *rules, CtEntry *entry, const Packet *packet, const Frame *frame,
                                   uint8_t way) noexcept nogil:
     """The path that the packet would walk; NULL: nobody knows. packet.ct_info must be set."""
-    cdef uint32_t word = path_word(entry, packet, way != WAY_PREROUTING)[0]
-    cdef const Path *path
-    path = path_named(rules, entry, packet, word)
+    cdef const CtPaths *paths = path_words(entry, packet.ct_info & CT_REPLY)
+    cdef const Path *path = path_named(rules, paths, packet, way != WAY_PREROUTING)
     if path == NULL:
         return NULL
     if (((key_packet(packet) & path.mask_packet) ^ path.key_packet)

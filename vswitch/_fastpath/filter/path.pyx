@@ -38,12 +38,12 @@ cdef void path_store(Walk *walk) noexcept nogil:
 
 cdef void remember(Walk *walk, uint32_t index) noexcept nogil:
     cdef uint32_t generation = <uint32_t>walk.rules.generation
-    cdef uint32_t i
-    if walk.entry.cache_generation != generation:
-        for i in range(4):              # a tag has 16 bits: it tells neighbouring generations apart, not all
-            release32(&walk.entry.path[i], 0)
-        release32(&walk.entry.cache_generation, generation)
-    release32(path_word(walk.entry, walk.packet, walk.way != WAY_PREROUTING), path_tag(walk.rules, walk.packet) | index)
+    cdef CtPaths *paths = path_words(walk.entry, walk.packet.ct_info & CT_REPLY)
+    if paths.generation != generation:  # a tag has 16 bits: it tells neighbouring generations apart, not all
+        release32(&paths.word[0], 0)
+        release32(&paths.word[1], 0)
+        release32(&paths.generation, generation)
+    release32(&paths.word[walk.way != WAY_PREROUTING], path_tag(walk.rules, walk.packet) | index)
 
 cdef void fill(Path *path, const Walk *walk) noexcept nogil:
     cdef uint32_t i

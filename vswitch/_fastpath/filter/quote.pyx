@@ -23,7 +23,7 @@ from ..core.native cimport load16, load16be, store16
 from ..core.packet cimport PACKET_LOCAL, Packet, Tuple
 from ..core.verdict cimport NAT_MALFORMED
 from ..io.checksum cimport adjust, delta16, nonzero
-from .conntrack cimport IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, CtEntry
+from .conntrack cimport IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE, CtEntry, ct_tuple
 from .rewrite cimport (
     ICMP_CHECKSUM_AT, ICMP_ID_AT, IPV4_CHECKSUM, NAT_DST, NAT_SRC, TCP_CHECKSUM_AT, UDP_CHECKSUM_AT, NatEnd, NatManip,
     icmp_has_id, ip_delta, nat_inverse, proto_is_icmp, rewrite_address, still_same, update_icmp,
@@ -48,8 +48,8 @@ cdef struct Quote:
 cdef uint8_t quote_rewrite(const CtEntry *entry, Packet *packet, Frame *frame, int manip, int direction) noexcept nogil:
     """0, or NAT_MALFORMED with nothing changed, for an entry that is translated at all. manip: of the outer packet."""
     cdef NatManip outer = <NatManip>manip
-    cdef Tuple here = entry.tuple[direction]
-    cdef NatEnd end = nat_inverse(&entry.tuple[1 - direction], outer)
+    cdef Tuple here = ct_tuple(entry, direction)[0]
+    cdef NatEnd end = nat_inverse(ct_tuple(entry, 1 - direction), outer)
     cdef Quote quote
     cdef uint32_t addresses
     if is_redirect(packet):

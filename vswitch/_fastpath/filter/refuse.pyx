@@ -16,7 +16,7 @@ from ..io.own cimport OWN_QUEUE, OwnHeader, punt
 from ..l3.answer cimport complain, reset
 from ..l3.hop cimport untag
 from .confirm cimport ct_attach, ct_detach
-from .conntrack cimport CT_CONFIRMED, Conntrack, CtEntry, ct_lock, ct_same
+from .conntrack cimport CT_CONFIRMED, Conntrack, CtEntry, ct_lock, ct_same, ct_tuple
 from .rule cimport HOOK_OUTPUT, QUEUE_BYPASS, Target, place
 from .states cimport TCP_CLOSE
 from .walk cimport VERDICT_ACCEPT, VERDICT_QUEUE, VERDICT_REJECT
@@ -46,7 +46,7 @@ cdef void close_connection(Conntrack *ct, const Packet *packet, uint32_t now_s) 
     if packet.ct == NO_ENTRY or packet.tuple.proto != PROTO_TCP:
         return
     spin_lock(ct_lock(ct, packet.ct))
-    if entry.use == CT_CONFIRMED and ct_same(&entry.tuple[1 if packet.ct_info & CT_REPLY else 0], &packet.tuple):
+    if entry.use == CT_CONFIRMED and ct_same(ct_tuple(entry, packet.ct_info & CT_REPLY), &packet.tuple):
         entry.state = TCP_CLOSE
         entry.expires_s = now_s + ct.shared.settings.tcp[TCP_CLOSE]
     spin_unlock(ct_lock(ct, packet.ct))

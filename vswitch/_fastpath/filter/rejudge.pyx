@@ -20,7 +20,7 @@ from ..core.snapshot cimport Device, Port, Snapshot, SnapshotOwner
 from ..l3.address cimport device_network, device_owns
 from ..l3.route cimport Route, route_find
 from .conntrack cimport (
-    CT_CONFIRMED, CT_CONTROL, CT_REPLY_DIR, IPS_DST_NAT, ConnectionTable, Conntrack, CtEntry, ct_lock,
+    CT_CONFIRMED, CT_CONTROL, IPS_DST_NAT, ConnectionTable, Conntrack, CtEntry, ct_lock,
 )
 from .counters cimport RuleCounters
 from .entries cimport KILL_ANY, ct_kill
@@ -100,23 +100,23 @@ cdef bint may_begin(const Snapshot *snapshot, const RuleState *state, CtEntry *e
 cdef void imagine(Imagined *imagined, const Snapshot *snapshot, const CtEntry *entry) noexcept nogil:
     cdef Packet *packet = &imagined.packet
     cdef uint8_t *ip = imagined.bytes + 28
-    cdef bint v4 = ip_is_v4(&entry.tuple[0].src)
+    cdef bint v4 = ip_is_v4(&entry.original.src)
     memset(imagined, 0, sizeof(Imagined))
     imagined.frame.data = ip
-    packet.tuple = entry.tuple[0]
+    packet.tuple = entry.original
     packet.family = 4 if v4 else 6
     packet.l3 = ip
     packet.l4 = ip + (IPV4_HLEN if v4 else IPV6_HLEN)
     packet.l4_length = 20
     packet.length = <uint32_t>(packet.l4 - ip) + 20
     packet.ttl = 64
-    packet.tcp_flags = TCP_SYN if entry.tuple[0].proto == PROTO_TCP else 0
+    packet.tcp_flags = TCP_SYN if entry.original.proto == PROTO_TCP else 0
     packet.ct_info = CT_NEW
-    packet.src = entry.tuple[0].src
-    packet.dst = entry.tuple[0].dst
-    packet.sport = entry.tuple[0].sport
-    packet.dport = entry.tuple[0].dport
-    packet.zone = entry.tuple[0].zone
+    packet.src = entry.original.src
+    packet.dst = entry.original.dst
+    packet.sport = entry.original.sport
+    packet.dport = entry.original.dport
+    packet.zone = entry.original.zone
     packet.in_port = entry.owner
     packet.in_dev = came_by(snapshot, entry)
     packet.out_port = NO_PORT
@@ -154,7 +154,7 @@ cdef uint16_t came_by(const Snapshot *snapshot, const CtEntry *entry) noexcept n
     if port.bridge == NULL:
         return port.device
     for id in range(snapshot.n_devices):
-        if snapshot.devices[id].bridge == port.bridge and device_network(&snapshot.devices[id], &entry.tuple[0].src) != NULL:
+        if snapshot.devices[id].bridge == port.bridge and device_network(&snapshot.devices[id], &entry.original.src) != NULL:
             return <uint16_t>id
     return port.bridge.device
 
@@ -162,9 +162,9 @@ cdef uint32_t decide(Packet *packet, const Snapshot *snapshot, const CtEntry *en
     """Where it goes, with the destination that NAT has given it."""
     cdef const Route *way
     if entry.status & IPS_DST_NAT:
-        packet.dst = entry.tuple[CT_REPLY_DIR].src
+        packet.dst = entry.reply.src
         if packet.tuple.proto != PROTO_ICMP and packet.tuple.proto != PROTO_ICMPV6:
-            packet.dport = entry.tuple[CT_REPLY_DIR].sport
+            packet.dport = entry.reply.sport
         write_headers(packet, packet.family == 4)
     if packet.in_dev == NO_DEVICE or packet.in_dev >= snapshot.n_devices:
         return WAY_FORWARD

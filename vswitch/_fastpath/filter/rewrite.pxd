@@ -19,7 +19,7 @@ from ..core.packet cimport PACKET_CHANGED, Packet, Tuple
 from ..core.snapshot cimport OFFLOAD_CSUM
 from ..io.checksum cimport adjust, adjust_partial, delta16, delta32, nonzero
 from ..io.vnet cimport VnetHdr, vnet_load
-from .conntrack cimport CT_CONFIRMED, CT_UNCONFIRMED, CtEntry, ct_same
+from .conntrack cimport CT_CONFIRMED, CT_UNCONFIRMED, CtEntry, ct_same, ct_tuple
 
 cdef enum NatManip:
     NAT_SRC = 0                         # the kernel's enum nf_nat_manip_type
@@ -47,7 +47,7 @@ cdef inline bint still_same(const CtEntry *entry, const Tuple *tuple, int direct
     if entry.use != CT_CONFIRMED and entry.use != CT_UNCONFIRMED:
         return False
     load_fence()
-    return ct_same(&entry.tuple[direction], tuple)
+    return ct_same(ct_tuple(entry, direction), tuple)
 
 cdef inline bint proto_is_icmp(uint8_t proto) noexcept nogil:
     return proto == PROTO_ICMP or proto == PROTO_ICMPV6

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from ..core.ip cimport PROTO_TCP, Ip, ip_is_v4, ip_store
 from ..core.native cimport load16be
 from ..core.packet cimport Tuple
-from .conntrack cimport CtAccount, CtEntry
+from .conntrack cimport CtAccount, CtEntry, ct_tuple
 
 #: By number: names of TCP's states.
 TCP_STATES = ("NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
@@ -76,14 +76,14 @@ cdef str ip_text(const Ip *ip):
 
 
 cdef object flow(const CtEntry *entry, const CtAccount *account, int direction):
-    cdef const Tuple *t = &entry.tuple[direction]
+    cdef const Tuple *t = ct_tuple(entry, direction)
     return Flow(ip_text(&t.src), ip_text(&t.dst), load16be(&t.sport), load16be(&t.dport), t.zone,
                 account.packets[direction], account.bytes[direction])
 
 
 cdef object connection_row(uint32_t index, const CtEntry *entry, const CtAccount *account, uint32_t now_s):
     cdef int32_t left = <int32_t>(entry.expires_s - now_s)
-    return Connection(index, entry.serial, 4 if ip_is_v4(&entry.tuple[0].src) else 6, entry.tuple[0].proto,
+    return Connection(index, entry.serial, 4 if ip_is_v4(&entry.original.src) else 6, entry.original.proto,
                       flow(entry, account, 0), flow(entry, account, 1),
-                      TCP_STATES[entry.state] if entry.tuple[0].proto == PROTO_TCP else "",
+                      TCP_STATES[entry.state] if entry.original.proto == PROTO_TCP else "",
                       entry.status, entry.mark, max(left, 0), now_s - entry.created_s, entry.owner)

@@ -113,11 +113,11 @@ cdef inline void tcp_follow(CtEntry *entry, uint64_t direction) noexcept nogil:
     opener.maxwin = max(<uint32_t>entry.last_win, <uint32_t>1)
     opener.scale = entry.last_scale
     opener.flags = entry.last_flags
-    sender[0] = CtWindow(0, 0, 0, 0, 0, liberal, 0)
+    sender[0] = CtWindow(0, 0, 0, 0, 0, liberal)
 
 cdef inline void tcp_ignore(CtEntry *entry, uint64_t direction, const Segment *s, int kind) noexcept nogil:
     """Note what we pass and do not believe, so that its answer can be understood."""
-    cdef CtWindow offer = CtWindow(0, 0, 0, 0, 0, 0, 0)
+    cdef CtWindow offer = CtWindow(0, 0, 0, 0, 0, 0)
     entry.last_index = <uint8_t>kind
     entry.last_dir = <uint8_t>direction
     entry.last_seq = s.seq

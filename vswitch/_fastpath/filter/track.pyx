@@ -13,8 +13,8 @@ from ..core.native cimport load16, load16be, prefetch, relaxed_load64, spin_lock
 from ..core.packet cimport CT_RELATED, CT_REPLY, NO_ENTRY, Packet, Tuple
 from .confirm cimport ct_abandon, ct_join
 from .conntrack cimport (
-    CT_ORIGINAL, CT_REPLY_DIR, CT_WAYS, Conntrack, CtBucket, ct_find_locked, ct_first, ct_hash, ct_holds, ct_lock, ct_second,
-    ct_slot_entry,
+    CT_ORIGINAL, CT_REPLY_DIR, CT_WAYS, Conntrack, CtBucket, ct_find_locked, ct_first, ct_hash, ct_holds, ct_lock,
+    ct_second, ct_slot_entry, ct_tuple,
 )
 from .entries cimport ct_take
 from .track_icmp cimport ct_invert, icmp_asks, icmpv6_asks
@@ -107,8 +107,8 @@ cdef int ct_new(Conntrack *ct, Packet *packet, uint64_t now_ns, uint32_t now_s) 
         new = True
     spin_lock(ct_lock(ct, index))
     if new:
-        ct.entry[index].tuple[CT_ORIGINAL] = packet.tuple
-        ct.entry[index].tuple[CT_REPLY_DIR] = reply
+        ct.entry[index].original = packet.tuple
+        ct.entry[index].reply = reply
     if ct_update(ct, packet, index, CT_ORIGINAL, now_ns, now_s, new) == TRACK_INVALID:
         ct_abandon(ct, packet)
         ct_invalid(ct, packet)
@@ -211,7 +211,7 @@ cdef void ct_error(Conntrack *ct, Packet *packet, uint32_t now_s) noexcept nogil
     if index == NO_ENTRY:
         ct_invalid(ct, packet)
         return
-    to_sender = ip_equal(&ct.entry[index].tuple[direction].dst, &packet.tuple.dst)
+    to_sender = ip_equal(&ct_tuple(&ct.entry[index], direction).dst, &packet.tuple.dst)
     spin_unlock(ct_lock(ct, index))
     if not to_sender:
         ct_invalid(ct, packet)

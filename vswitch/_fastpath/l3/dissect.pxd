@@ -26,6 +26,7 @@ from ..core.snapshot cimport (
 )
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN, VLAN_HLEN, mac_is_group
+from ..filter.ahead cimport LAG, ahead_bucket, ahead_entry
 from ..io.checksum cimport adds_up, sum_header4, sum_length, sum_pseudo4, sum_pseudo6, sum_words
 from ..io.vnet cimport VNET_F_DATA_VALID
 
@@ -46,20 +47,24 @@ cdef enum:
 
 cdef inline void dissect(Context *ctx, Burst *burst) noexcept nogil:
     cdef uint32_t i
-    cdef uint8_t verdict
-    cdef Frame *frame
     if burst.entry >= ENTRY_OUTPUT:
         return                          # enter.pxd has done it
     for i in range(burst.n):
-        frame = &burst.frames[i]
-        if frame.verdict:
-            continue
-        if burst.entry == ENTRY_RECEIVE:
-            burst.packets[i].mark = burst.frames[i].mark
-            burst.packets[i].largest = 0
-        verdict = dissect_frame(ctx, burst.port, frame, &burst.packets[i])
-        if verdict:
-            drop(ctx, frame, verdict)
+        if not burst.frames[i].verdict:
+            dissect_one(ctx, burst, i)
+            ahead_bucket(ctx, burst, i)
+        if i >= LAG:
+            ahead_entry(ctx, burst, i - LAG)
+
+cdef inline void dissect_one(Context *ctx, Burst *burst, uint32_t i) noexcept nogil:
+    cdef Packet *packet = &burst.packets[i]
+    cdef uint8_t verdict
+    if burst.entry == ENTRY_RECEIVE:
+        packet.mark = burst.frames[i].mark
+        packet.largest = 0
+    verdict = dissect_frame(ctx, burst.port, &burst.frames[i], packet)
+    if verdict:
+        drop(ctx, &burst.frames[i], verdict)
 
 cdef inline uint16_t device_of(const Port *port, uint32_t vid) noexcept nogil:
     """The device that a port's frames of a VLAN belong to, or NO_DEVICE."""

@@ -19,7 +19,7 @@ from ..core.packet cimport *
 from ..core.snapshot cimport OFFLOAD_CSUM, Device
 from ..core.verdict cimport *
 from ..core.wire cimport ETH_HLEN
-from ..filter.conntrack cimport CT_FREE, CtEntry, ct_hash
+from ..filter.conntrack cimport CT_FREE, CtEntry, ct_hash, ct_tuple
 from ..filter.confirm cimport ct_abandon
 from .address cimport ip_is_link_local
 from .dissect cimport ETH_P_IP, ETH_P_IPV6, network, start
@@ -72,7 +72,7 @@ cdef inline void answer_to(Context *ctx, Packet *packet) noexcept nogil:
     packet.ct = ctx.came_back.ct
     packet.ct_info = ctx.came_back.ct_info
     if packet.tuple.proto == PROTO_TCP:     # an ICMP error speaks of the connection, and has a tuple of its own
-        packet.tuple = entry.tuple[1 if packet.ct_info & CT_REPLY else 0]
+        packet.tuple = ct_tuple(entry, packet.ct_info & CT_REPLY)[0]
 
 cdef inline uint8_t enter_link(Context *ctx, Frame *frame, Packet *packet) noexcept nogil:
     cdef const Device *out = &ctx.snapshot.devices[packet.in_dev]
@@ -136,6 +136,7 @@ cdef inline bint rejoin(Context *ctx, const Frame *frame, Packet *packet) noexce
     packet.zone = back.zone
     packet.zone_reply = back.zone_reply
     packet.tuple.zone = back.zone
+    packet.hash = ct_hash(ctx.ct, &packet.tuple)
     if back.ct == NO_ENTRY:
         return frame.flags & FRAME_IP
     if entry.serial != back.serial or entry.use == CT_FREE:
@@ -144,6 +145,6 @@ cdef inline bint rejoin(Context *ctx, const Frame *frame, Packet *packet) noexce
     if back.ct_info & CT_RELATED and not (proto == PROTO_TCP and packet.flags & PACKET_LOCAL):
         # An ICMP error, whose tuple is its own; a reset of the switch's own has its connection's.
         return whole and (proto == PROTO_ICMP or proto == PROTO_ICMPV6)
-    packet.tuple = entry.tuple[1 if back.ct_info & CT_REPLY else 0]
+    packet.tuple = ct_tuple(entry, back.ct_info & CT_REPLY)[0]
     packet.hash = ct_hash(ctx.ct, &packet.tuple)
     return whole and proto == packet.tuple.proto and ip_is_v4(&packet.src) == ip_is_v4(&packet.tuple.src)

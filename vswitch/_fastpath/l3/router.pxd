@@ -88,7 +88,7 @@ cdef inline uint16_t router_of(Context *ctx, const Device *device, const Packet 
     cdef uint16_t zone
     if packet.ct == NO_ENTRY or not packet.ct_info & CT_REPLY or device.kind != DEVICE_UPLINK:
         return device.router
-    zone = ctx.ct.entry[packet.ct].tuple[0].zone
+    zone = ctx.ct.entry[packet.ct].original.zone
     return zone if zone < ctx.snapshot.n_routers else device.router
 
 cdef inline bint is_local(Context *ctx, const Route *way, const Ip *ip) noexcept nogil:

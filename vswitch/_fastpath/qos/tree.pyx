@@ -4,8 +4,7 @@ A view is trusted to be well-formed, for compile.py makes it; what could send a 
 """
 from libc.stdint cimport uint32_t, uint64_t
 
-cdef enum:
-    U32 = 0xffffffff
+U32 = 2**32 - 1
 
 
 cdef uint64_t generation = 0
@@ -65,7 +64,7 @@ cdef class CompiledTree(BlockOwner):
 
     def _parents(self, qdiscs):
         """The index of the qdisc above each; the view must be a tree of qdiscs, each after what it belongs to."""
-        parents = {0: NO_INDEX}
+        parents = {0: <uint32_t>NO_INDEX}
         for index, qdisc in enumerate(qdiscs):
             leaves = [cls.leaf for cls in qdisc.classes if cls.leaf is not None]
             for child in (*qdisc.children, *leaves):
