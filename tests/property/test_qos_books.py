@@ -18,7 +18,7 @@ from tests.qosboard import STREAM_SHIFT, Board, FastPort
 from tests.qostrees import (
     KBIT, MAJOR, MBIT, MS, SECOND, Node, bfifo, by_mark, cls, fq_codel, htb, pfifo, pfifo_fast, prio, sfq, tbf, tree,
 )
-from vswitch.qos.view import QdiscView, Shape, TreeView
+from vswitch.qos.view import Kind, QdiscView, Shape, TreeView
 
 FLOWS = 6
 MSS = 1000
@@ -90,8 +90,9 @@ def _tuned(qdisc: QdiscView, percent: int) -> QdiscView:
     numbers = qdisc.parameters
     if hasattr(numbers, "limit"):
         numbers = numbers._replace(limit=max(2, numbers.limit * percent // 100))
-    if hasattr(numbers, "rate"):
-        numbers = numbers._replace(rate=_faster(numbers.rate, percent))
+    if qdisc.kind == Kind.TBF:  # the burst stays in bytes, so that what waits conforms one day
+        rate = _faster(numbers.rate, percent)
+        numbers = numbers._replace(rate=rate, burst_ns=numbers.burst_ns * numbers.rate.rate // rate.rate + 1000)
     classes = tuple(member._replace(rate=_faster(member.rate, percent), ceil=_faster(member.ceil, percent))
                     for member in qdisc.classes)
     return qdisc._replace(parameters=numbers, classes=classes)

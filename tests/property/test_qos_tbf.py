@@ -76,6 +76,43 @@ def test_a_bucket_in_a_bucket(rate: int, script: list) -> None:
     leave_at_the_same_time(tbf(rate, 4000, inner), script, rate)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    rate=rates,
+    burst=st.integers(9100, 70000),
+    script=st.lists(st.tuples(st.builds(Packet, st.just(0), payload=st.integers(1449, 64000), mss=st.sampled_from([536, 1448, 8948])),
+                              st.integers(0, 9000)), max_size=25),
+)
+def test_super_frames(rate: int, burst: int, script: list) -> None:
+    """Whole where the bucket can hold that much, else in the largest parts that it can."""
+    sent = leave_at_the_same_time(tbf(rate, burst, pfifo(9)), script, rate)
+    assert all(one.wire <= burst for one in sent)
+
+
+@pytest.mark.parametrize("late_ns, rate", [(MS // 10, 100 * 10**6), (MS, 100 * 10**6), (5 * MS, 20 * 10**6)])
+def test_a_late_scheduler_costs_no_rate(late_ns: int, rate: int) -> None:
+    board = Board(FastPort(tree(tbf(rate, 3000, pfifo(1000)))))
+    label = 0
+    for _ in range(800):
+        while board.offered - len(board.sent) < 500:
+            label += 1
+            board.offer(Packet(label, payload=1460))
+        board.serve()
+        board.now += late_ns
+    assert sum(one.wire for one in board.sent) * 8 * 10**9 / (800 * late_ns) == pytest.approx(rate, rel=0.01)
+
+
+def test_idleness_is_not_lateness() -> None:
+    board = Board(FastPort(tree(tbf(10**8, 3000, pfifo(1000)))))
+    for label in range(5):
+        board.offer(Packet(label, payload=1446))
+    board.run(board.now + 10 * MS)
+    board.now += 10**9
+    for label in range(5, 50):
+        board.offer(Packet(label, payload=1446))
+    assert len(board.serve()) == 2
+
+
 @pytest.mark.parametrize("rate", [100 * KBIT, 10**6, 10**8, 2 * GBIT, 10 * GBIT])
 def test_rate(rate: int) -> None:
     """Of a thousand full frames that wait."""
