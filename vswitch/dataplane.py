@@ -13,6 +13,7 @@ import asyncio
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from vswitch._fastpath.compiler import CYTHON_VERSION
@@ -27,7 +28,7 @@ from vswitch._fastpath.io.ring import MemoryRings as MemoryPort
 from vswitch._fastpath.l2.fdb import FdbCounters, FdbRow, ForwardingDatabase
 from vswitch._fastpath.worker import Shared
 from vswitch.filter.firewall import MAX_RULES
-from vswitch.qos.view import QdiscStats
+from vswitch.qos.view import PolicerView, QdiscStats, TreeView
 from vswitch.own import SELF_PORT, Own, OwnPort, Punt, arp_probe
 from vswitch.schedulers import QUEUE_MEMORY, Schedulers
 from vswitch.views import BridgeView, DeviceView, Layer3View, Offload, PortCounters, PortView, VlanMode, WorkerCounters
@@ -108,6 +109,7 @@ class Dataplane:
         self._compiled = 0
         self._own = MemoryPort("own", workers, notify=True)
         self.own = OwnPort(self._own)
+        self._qdiscs: dict[int, tuple[TreeView | None, tuple[PolicerView, ...]]] = {}
         self._born: dict[int, int] = {}
         self._watching: set[tuple[int, int, int]] = set()
         self._superseded: list[SnapshotOwner] = []  # workers may still look at them
@@ -138,7 +140,7 @@ class Dataplane:
         not watch a descriptor, the picture is in force, and some of its ports are not read. Publish another then."""
         async with self._publishing:
             new_bridges = {view.id: view for view in bridges}
-            new_ports = {view.id: view for view in ports}
+            new_ports = {view.id: self._with_queues(view) for view in ports}
             fdbs = self._tables(new_bridges)
             self.generation += 1
             trees = self._queues.compile(new_ports.values())
@@ -159,6 +161,14 @@ class Dataplane:
             self._forget(old_ports)
             self._reset_meters(old_ports)
             self._forget_devices(old_layer3.devices)
+
+    def set_qdiscs(self, id: int, tree: TreeView | None, policers: tuple[PolicerView, ...]) -> None:
+        """The queueing disciplines and policers that a port has from the next `publish` on."""
+        self._qdiscs[id] = tree, policers
+
+    def _with_queues(self, view: PortView) -> PortView:
+        tree, policers = self._qdiscs.get(view.id, (None, ()))
+        return replace(view, tree=tree, policers=policers) if tree or policers else view
 
     def _born_at(self, new_ports: dict[int, PortView]) -> dict[int, int]:
         """In which generation each port came to its id: what it has sent is in its books, and in nobody else's after it."""

@@ -25,19 +25,21 @@ cdef inline void police(Context *ctx, Burst *burst) noexcept nogil:
         if frame.verdict:
             continue
         for k in range(port.n_policers):
-            if not conforms(ctx, port, k, frame):
-                if port.policers[k].marks:
-                    frame.mark = port.policers[k].mark
-                else:
-                    drop(ctx, frame, POLICED)
-                    break
+            if port.policers[k].any_vlan or port.policers[k].vlan == frame.vid:
+                if not conforms(ctx, port, k, frame):
+                    exceed(ctx, &port.policers[k], frame)
+                break                   # the first one has the frame
+
+cdef inline void exceed(Context *ctx, const Policer *policer, Frame *frame) noexcept nogil:
+    if policer.marks:
+        frame.mark = policer.mark
+    else:
+        drop(ctx, frame, POLICED)
 
 cdef inline bint conforms(Context *ctx, const Port *port, uint32_t number, const Frame *frame) noexcept nogil:
     cdef const Policer *policer = &port.policers[number]
     cdef PolicerMeter *meter = &ctx.policers[port.id * POLICERS + number]
     cdef uint32_t segments = 1, wire
-    if not policer.any_vlan and policer.vlan != frame.vid:
-        return True
     wire = wire_bytes(frame, &segments)
     if policer.frame_ns and ahead(&meter.frames_ns, ctx.now_ns) > policer.frame_burst_ns:
         return False

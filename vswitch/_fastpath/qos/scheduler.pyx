@@ -249,6 +249,7 @@ cdef void hold(Context *ctx, const Port *port, PortIo *io) noexcept nogil:
     cdef uint8_t verdict
     cdef bint at_home = port.tree.home == ctx.worker
     s.now_ns = ctx.now_ns
+    wake_due(s)                         # or who has been idle until now would be taken for one that had to wait
     for i in range(io.tx_n):
         describe(ctx, &io.tx[i], &offer)
         if not at_home:
@@ -288,6 +289,7 @@ cdef void take_handed(Context *ctx) noexcept nogil:
     cdef uint64_t head
     cdef uint32_t i
     s.now_ns = ctx.now_ns
+    wake_due(s)
     for i in range(s.n_peers):
         head = s.inbox[i].head
         if take_inbox(s, &s.inbox[i], &head, ctx.worker):
