@@ -66,7 +66,8 @@ def read_packet(item: bytes) -> Packet:
     """What left: a virtio-net header and a frame."""
     frame = item[VNET_BYTES:]
     gso_type, gso_size = item[1], struct.unpack_from("<H", item, 4)[0]
-    return Packet(int.from_bytes(frame[LABEL], "big"), len(frame) - HEADERS, tos=frame[TOS_AT], mss=gso_size if gso_type else 0)
+    label, mss = int.from_bytes(frame[LABEL], "big"), gso_size if gso_type else 0
+    return Packet(label, len(frame) - HEADERS, tos=frame[TOS_AT], mss=mss)
 
 
 class Sent(NamedTuple):
@@ -95,7 +96,8 @@ class Board:
         return self.port.offer(packet, self.now)
 
     def serve(self, most: int | None = None) -> list[Sent]:
-        sent = [Sent(self.now, gone.label, gone.wire, gone.segments, gone.tos) for gone in self.port.serve(self.now, most)]
+        gone = self.port.serve(self.now, most)
+        sent = [Sent(self.now, part.label, part.wire, part.segments, part.tos) for part in gone]
         for one in sent:
             self.left[one.label] -= one.segments
             assert self.left[one.label] >= 0, f"{one.label:#x} left twice"

@@ -68,7 +68,8 @@ def pfifo_fast(limit: int = 1000) -> Node:
     return Node(Kind.PFIFO_FAST, FifoView(limit))
 
 
-def prio(*children: Node, priomap: tuple[int, ...] = PRIOMAP, filters: tuple[FilterView, ...] = (), handle: int = 0) -> Node:
+def prio(*children: Node, priomap: tuple[int, ...] = PRIOMAP, filters: tuple[FilterView, ...] = (),
+         handle: int = 0) -> Node:
     return Node(Kind.PRIO, PrioView(priomap), children, filters=filters, handle=handle)
 
 

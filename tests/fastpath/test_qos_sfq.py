@@ -1,4 +1,4 @@
-"""sfq by example: fairness among flows of unequal packets, who gives way where room is short, and another hash meanwhile."""
+"""sfq by example: fairness among flows of unequal packets, who gives way where room is short, a change of hash."""
 
 from __future__ import annotations
 

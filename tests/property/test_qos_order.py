@@ -1,5 +1,5 @@
-"""Disciplines without a clock against the model: what is taken, what is dropped and in which order the rest leaves are the
-same to the packet. So are those of sfq and fq_codel with one flow, where nothing depends on the hash.
+"""Disciplines without a clock against the model: what is taken, what is dropped and in which order the rest leaves are
+the same to the packet. So are those of sfq and fq_codel with one flow, where nothing depends on the hash.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ packets = st.builds(
     mark=st.integers(0, 3),
     class_id=st.sampled_from([0, 0, 0, MAJOR, MAJOR | 1, MAJOR | 2, MAJOR | 3, MAJOR | 4, OTHER | 1, OTHER | 6]),
 )
-steps = st.lists(st.tuples(packets, st.integers(0, 2)), min_size=1, max_size=60)
+steps = st.lists(st.tuples(packets, st.integers(0, 2)), min_size=10, max_size=60)
 
 
 def go_the_same_way(node: Node, script: list[tuple[Packet, int]]) -> None:

@@ -6,7 +6,7 @@
     port.due()                                  # when something may leave next, if nothing else is offered
 
 The model hashes perfectly: a flow is a number. It differs from the kernel where the switch does on purpose: HTB and TBF
-peel segments off super-frames. It knows no lateness: whoever serves it only when something is due gets the kernel's times.
+peel segments off super-frames. It knows no lateness: whoever serves it when something is due gets the kernel's times.
 """
 
 from .packet import Packet

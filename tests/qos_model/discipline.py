@@ -1,4 +1,4 @@
-"""What all disciplines share. A packet that has been picked (`peek`) still belongs to the discipline until it is taken."""
+"""What all disciplines share. A packet that has been picked (`peek`) belongs to the discipline until it is taken."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Books:
 
 
 class Discipline:
-    """One that leaves it to `_offer`, `_take` and `_held` to say what it is; whoever can look without taking has its own `peek`."""
+    """`offer`, `_take` and `_held` say what it is; whoever can look without taking has a `peek` of its own."""
 
     def __init__(self, tree: TreeView, index: int, books: Books) -> None:
         self.view: QdiscView = tree.qdiscs[index]

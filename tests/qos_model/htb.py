@@ -1,8 +1,8 @@
 """htb: a tree of classes, each with a rate of its own and a ceil up to which it borrows from its ancestors.
 
 A leaf with something to send stands in a row of its own level while it can send; while it may borrow, it stands in its
-parent's feed, and the parent, if it can send, in a row of the parent's level, and so on upwards. Rows of lower levels go
-first, within a level those of better priorities; within a row classes take turns, each for a quantum of bytes.
+parent's feed, and the parent, if it can send, in a row of the parent's level, and so on upwards. Rows of lower levels
+go first, within a level those of better priorities; within a row classes take turns, each for a quantum of bytes.
 """
 
 from __future__ import annotations

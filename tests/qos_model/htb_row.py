@@ -1,5 +1,5 @@
-"""HTB's places in line. Classes of a priority that may send take turns by class id; so do, within each class, the children
-that borrow from it (its feed). `Row.leaf` walks down by whose turn it is in each."""
+"""HTB's places in line. Classes of a priority that may send take turns by class id; so do, within each class, the
+children that borrow from it (its feed). `Row.leaf` walks down by whose turn it is in each."""
 
 from __future__ import annotations
 

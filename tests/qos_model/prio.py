@@ -14,7 +14,7 @@ class Prio(Discipline):
         self.children = children
 
     def band(self, packet: Packet) -> int:
-        """The class id of this discipline's that was chosen, by CLASSIFY or else a filter, else what the priority says."""
+        """That of the class id which CLASSIFY, or else a filter, has chosen; else what the priority says."""
         chosen = packet.priority
         if chosen & MAJOR != self.view.handle or not self.view.handle:
             found = matching(self.view.filters, packet)
