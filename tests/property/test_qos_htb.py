@@ -1,8 +1,8 @@
 """htb against the model: trees of any shape.
 
 One backlogged leaf class leaves no turns to take, so its departures are the same to the nanosecond, whatever the
-classes above it have. Among several the kernel takes turns by class id and the switch in the order in which they became active:
-their shares are compared, each to within what a few turns are worth.
+classes above it have. Of several the shares are compared, each to within what a turn of everybody is worth: the
+kernel looks at what time has changed level by level and only as far as it must, the switch at all of it first.
 """
 
 from __future__ import annotations
