@@ -120,6 +120,9 @@ cdef uint32_t pick(Scheduler *s, const Tree *tree, uint32_t index, uint32_t *lim
         return pick_band(s, tree, qdisc, state, limit)
     if qdisc.kind == TBF:
         return pick_shaped(s, tree, qdisc, state, limit)
+    return pick_leaf(s, tree, qdisc, state)
+
+cdef inline uint32_t pick_leaf(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state) noexcept nogil:
     if not state.picked:
         if qdisc.kind <= PFIFO_FAST:
             state.picked = fifo_pick(s, state)
@@ -194,10 +197,12 @@ cdef void take(Scheduler *s, const Tree *tree, uint32_t index, uint32_t number, 
 
 cdef inline void take_class(Scheduler *s, const Tree *tree, QdiscState *state, uint32_t number, const Part *part) noexcept nogil:
     cdef const Class *cls
-    state.picked = 0
     if not state.picked_from:
-        delayed(s, state, &s.pool.helds[number])
+        if part.last:                   # else the rest of it is still the next
+            state.picked = 0
+            delayed(s, state, &s.pool.helds[number])
         return
+    state.picked = 0
     cls = &tree.classes[s.classes[state.picked_from].index]
     take(s, tree, cls.leaf, number, part)
     htb_sent(s, tree, cls, state.picked_level, part.wire, part.segments, s.qdiscs[tree.qdiscs[cls.leaf].slot].qlen == 0)

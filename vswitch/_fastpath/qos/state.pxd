@@ -82,6 +82,8 @@ cdef struct QdiscState:
     uint32_t picked                     # chosen to leave next, and not gone yet; 0: none
     uint32_t picked_from                # ... the child, or class, that it comes from
     uint32_t picked_level               # htb
+    uint32_t turn                       # ... the leaf class whose turn it is, and its level; 0: to be found
+    uint32_t turn_level
     Queue queues[FAST_BANDS]            # of fifos; htb's direct queue
     Queue again                         # of a root: what the device did not take
     # tbf
