@@ -103,6 +103,18 @@ def test_a_late_scheduler_costs_no_rate(late_ns: int, rate: int) -> None:
     assert sum(one.wire for one in board.sent) * 8 * 10**9 / (800 * late_ns) == pytest.approx(rate, rel=0.01)
 
 
+@pytest.mark.parametrize("child", [pfifo(3), pfifo_fast(3), bfifo(3 * 1454)])
+def test_what_waits_for_tokens_counts_in_its_queue(child: Node) -> None:
+    """One leaves at once, three wait, whoever of them is next included."""
+    board = Board(FastPort(tree(tbf(100 * KBIT, 1600, child))))
+    names = []
+    for label in range(6):
+        names.append(board.offer(Packet(label, payload=1400)))
+        board.serve()
+    assert names == [None] * 4 + ["qdisc_limit"] * 2
+    assert board.port.held == 3
+
+
 def test_idleness_is_not_lateness() -> None:
     board = Board(FastPort(tree(tbf(10**8, 3000, pfifo(1000)))))
     for label in range(5):
