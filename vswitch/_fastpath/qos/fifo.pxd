@@ -1,5 +1,5 @@
 """pfifo, bfifo and pfifo_fast: queues in order, the last of them three by priority (sch_fifo.c, sch_generic.c)."""
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ..core.verdict cimport PENDING, QDISC_LIMIT
 from .held cimport Held
@@ -23,7 +23,9 @@ cdef inline uint8_t fifo_enqueue(Scheduler *s, const Qdisc *qdisc, QdiscState *s
         waiting = state.backlog + held.wire - 1
     elif qdisc.kind == PFIFO_FAST:
         held.band = <uint8_t>fast_band(priority_of(offer) & 15)
-        waiting = state.queues[held.band].n + (state.picked and s.pool.helds[state.picked].band == held.band)
+        waiting = state.queues[held.band].n
+        if state.picked and s.pool.helds[state.picked].band == held.band:
+            waiting += 1
     if waiting >= qdisc.limit:
         return QDISC_LIMIT
     queue_push(s, &state.queues[held.band], offer.number)
