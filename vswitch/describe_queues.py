@@ -4,8 +4,8 @@ What a discipline of nobody's asking has counted is told where an administrator 
 only, and a leaf's delays belong to the class that it is in (one of HTB, a band of prio), or to "root". A tbf is no such
 place: what it holds waits in the discipline inside it.
 
-Rates are measured here, between looks (`Pace`), since a look at a thousand ports every second would cost more than their
-shaping does.
+Rates are measured here, between looks (`Pace`), since a look at a thousand ports every second would cost more than
+their shaping does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Rates = Mapping[int, float]
 class Pace:
     """Bytes a second by serial number, from one look to the next that comes INTERVAL_S later or more.
 
-    What was not there at the last look has no rate yet: serial numbers are never used again, so no counter ever falls."""
+    What was not there at the last look has no rate yet. Serial numbers are never used again, so no counter falls."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -50,7 +50,9 @@ class Pace:
         return self._rates
 
 
-def queueing_report(controls: Controls, stats: Mapping[str, Stats], memory: tuple[int, int, int], pace: Pace) -> QueueingReport:
+def queueing_report(
+    controls: Controls, stats: Mapping[str, Stats], memory: tuple[int, int, int], pace: Pace
+) -> QueueingReport:
     """All queues of all ports. `stats` is by port, `memory` as `Dataplane.queue_memory` has it."""
     rates = pace.measure({serial: counts.bytes for port in stats.values() for serial, counts in port.items()})
     taken, frames, limit = memory
@@ -67,8 +69,8 @@ def _qdiscs(port: str, control: TrafficControl, stats: Stats, rates: Rates) -> I
         if qdisc.handle and qdisc.parent != INGRESS:
             counts = stats.get(qdisc.serial, NONE)
             yield QdiscReport(
-                port=port, kind=qdisc.kind, parent=written(qdisc.parent), handle=written(qdisc.handle), **_counted(counts),
-                rate=qdisc.options.rate if qdisc.kind == "tbf" else None, achieved=rates.get(qdisc.serial),
+                port=port, kind=qdisc.kind, parent=written(qdisc.parent), handle=written(qdisc.handle),
+                **_counted(counts), rate=qdisc.options.rate if qdisc.kind == "tbf" else None, achieved=rates.get(qdisc.serial),
                 marked=(*counts.extra, 0, 0, 0, 0)[3] if qdisc.kind == "fq_codel" else None,
             )  # fmt: skip
 
@@ -97,11 +99,13 @@ def _handle(qdisc: Qdisc | None) -> str:
     return written(qdisc.handle) if qdisc and qdisc.handle else ""
 
 
-def _htb_class(port: str, control: TrafficControl, cls: HtbClass, stats: QdiscStats, achieved: float | None) -> ClassReport:
+def _htb_class(
+    port: str, control: TrafficControl, cls: HtbClass, stats: QdiscStats, achieved: float | None
+) -> ClassReport:
     lends, borrows, tokens_ns, ctokens_ns = (*stats.extra, 0, 0, 0, 0)[:4]
     return ClassReport(
-        port=port, kind="htb", parent=written(cls.parent), classid=written(cls.id), leaf=_handle(control.qdiscs.get(cls.id)),
-        **_counted(stats), rate=cls.rate, achieved=achieved,
+        port=port, kind="htb", parent=written(cls.parent), classid=written(cls.id),
+        leaf=_handle(control.qdiscs.get(cls.id)), **_counted(stats), rate=cls.rate, achieved=achieved,
         bucket=BucketReport(
             ceil=cls.ceil, tokens_s=tokens_ns / 1e9, ceil_tokens_s=ctokens_ns / 1e9, lends=lends, borrows=borrows
         ),

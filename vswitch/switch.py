@@ -288,7 +288,7 @@ class Switch:
         return describe_router.router_report(picture, self._plane, devices, self._services.reports(), census)
 
     def queueing(self) -> QueueingReport:
-        """Disciplines and classes of all ports. To look is what ends an interval of achieved rates, unless it just began."""
+        """Disciplines and classes of all ports. To look ends an interval of achieved rates, unless it just began."""
         plane, controls = self._plane, self._applier.picture.controls
         stats = {name: plane.qdisc_stats(plane.port_ids.get(name)) for name in controls}
         return describe_queues.queueing_report(controls, stats, plane.queue_memory(), self._pace)

@@ -253,10 +253,14 @@ def test_a_drop_shows_under_its_reason(host: Host) -> None:
 def test_queues_show_what_tc_says(host: Host) -> None:
     port = next(iter(host.ports))
     labels = f'{{port="{port}", classid="1:1"}}'
-    before = json.loads(host.control("tc", "-s", "-j", "class", "show", "dev", port))[0]["stats"]["bytes"]
-    wait_for(lambda: host.prometheus.values(f"vswitch_class_sent_bytes_total{labels} > {before}"), SCRAPE_LIMIT_S, "bytes to be sent")
-    after = json.loads(host.control("tc", "-s", "-j", "class", "show", "dev", port))[0]["stats"]["bytes"]
-    assert host.prometheus.values(f"vswitch_class_sent_bytes_total{labels}")[0] <= after
+    sent = f"vswitch_class_sent_bytes_total{labels}"
+
+    def said() -> int:
+        return json.loads(host.control("tc", "-s", "-j", "class", "show", "dev", port))[0]["stats"]["bytes"]
+
+    before = said()
+    wait_for(lambda: host.prometheus.values(f"{sent} > {before}"), SCRAPE_LIMIT_S, "bytes to be sent")
+    assert host.prometheus.values(sent)[0] <= said()
     assert host.prometheus.values(f"vswitch_class_rate_bytes_per_second{labels}") == [12.5e6]
     assert host.prometheus.values(f"0 < vswitch_class_achieved_bytes_per_second{labels} < 12.5e6")
 

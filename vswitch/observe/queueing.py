@@ -1,8 +1,8 @@
 """What the switch says about its queues: disciplines, classes, how long frames waited, and how much memory that takes.
 
-In the manner of `observe.report`. The numbers are those that `tc -s` prints, by the same counters. A discipline is known
-by its port and handle; those that nobody asked for have none, and are not here: their class or discipline tells of them.
-A class is one of HTB, or a band of prio. Counters count from when their discipline or class was made.
+In the manner of `observe.report`. The numbers are those that `tc -s` prints, by the same counters. A discipline is
+known by its port and handle; those that nobody asked for have none, and are not here: their class or discipline tells
+of them. A class is one of HTB, or a band of prio. Counters count from when their discipline or class was made.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class ClassReport(Counted, frozen=True, kw_only=True):
 
 
 class QueueReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A place where frames wait: the class, or "root". `delays` as in `QdiscStats`: packets that waited below 1 us, below
-    2 us, 4 us, ...; the last: longer."""
+    """A place where frames wait: the class, or "root". `delays` as in `QdiscStats`: frames that waited below
+    1 us, 2 us, 4 us, ...; the last: longer."""
 
     port: str
     classid: str

@@ -3,8 +3,8 @@
 A discipline has a port and a handle, a class a port and a class id; what else there is to know of them is in
 `vswitch_qdisc_info` and `vswitch_class_info`, as with ports.
 
-How long frames waited is a histogram of counters, one for each place where any do. It has buckets from 16 us on: less is
-no waiting, and a thousand ports need not pay for it. It has no sum, for nobody adds the delays up; so it has no count
+How long frames waited is a histogram of counters, one for each place where any do. It has buckets from 16 us on: less
+is no waiting, and a thousand ports need not pay for it. It has no sum, for nobody adds the delays up; so it has no count
 either, which OpenMetrics would not have without, and the bucket +Inf says the same. Quantiles and rates need neither.
 """
 
@@ -13,7 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 
 from .families import Family, Table, labelled, singles
 from .queueing import ClassReport, Counted, QdiscReport, QueueingReport, QueueReport
