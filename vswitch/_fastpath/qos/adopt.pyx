@@ -12,7 +12,7 @@ from ..core.native cimport mix64
 from ..core.snapshot cimport PORT_NONE, Snapshot
 from ..core.verdict cimport QDISC_GONE
 from .htb cimport htb_elapsed, htb_mode, htb_wait, leaf_active
-from .queue cimport lose, queue_pop, queue_push
+from .queue cimport lose, queue_pop, queue_unshift
 from .state cimport *
 from .tree cimport *
 from .wake cimport wake_forget
@@ -186,12 +186,7 @@ cdef void put_back_direct(Scheduler *s, QdiscState *state) noexcept nogil:
     state.picked = 0
     if not number or state.picked_from:
         return
-    s.pool.helds[number].next = state.queues[0].head if state.queues[0].n else 0
-    if not state.queues[0].n:
-        state.queues[0].tail = number
-    state.queues[0].head = number
-    state.queues[0].n += 1
-    state.queues[0].bytes += s.pool.helds[number].wire
+    queue_unshift(s, &state.queues[0], number)
 
 cdef void add_below(Scheduler *s, QdiscState *state, const Qdisc *below) noexcept nogil:
     state.qlen += s.qdiscs[below.slot].qlen

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from ..core.verdict cimport PENDING, QDISC_LIMIT
 from .held cimport Held
 from .offer cimport Offer, priority_of
-from .queue cimport queue_pop, queue_push
+from .queue cimport queue_pop, queue_push, queue_unshift
 from .state cimport QdiscState, Scheduler
 from .tree cimport BFIFO, FAST_BANDS, PFIFO_FAST, Qdisc
 
@@ -32,7 +32,13 @@ cdef inline uint8_t fifo_enqueue(Scheduler *s, const Qdisc *qdisc, QdiscState *s
     return PENDING
 
 cdef inline uint32_t fifo_pick(Scheduler *s, QdiscState *state) noexcept nogil:
+    """What is picked stays so unless a better band has got something, and it is still whole."""
     cdef uint32_t band
+    if state.picked:
+        band = s.pool.helds[state.picked].band
+        if s.pool.helds[state.picked].gone or not (band and state.queues[0].n or band == 2 and state.queues[1].n):
+            return state.picked
+        queue_unshift(s, &state.queues[band], state.picked)
     for band in range(FAST_BANDS):
         if state.queues[band].n:
             return queue_pop(s, &state.queues[band])

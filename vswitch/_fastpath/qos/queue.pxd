@@ -19,6 +19,15 @@ cdef inline void queue_push(Scheduler *s, Queue *queue, uint32_t number) noexcep
     queue.n += 1
     queue.bytes += s.pool.helds[number].wire
 
+cdef inline void queue_unshift(Scheduler *s, Queue *queue, uint32_t number) noexcept nogil:
+    """Back to the head."""
+    s.pool.helds[number].next = queue.head
+    if not queue.n:
+        queue.tail = number
+    queue.head = number
+    queue.n += 1
+    queue.bytes += s.pool.helds[number].wire
+
 cdef inline uint32_t queue_pop(Scheduler *s, Queue *queue) noexcept nogil:
     """The first; 0: there is none."""
     cdef uint32_t number = queue.head

@@ -145,8 +145,10 @@ cdef uint32_t pick(Scheduler *s, const Tree *tree, uint32_t index, uint32_t *lim
     return pick_leaf(s, tree, qdisc, state)
 
 cdef inline uint32_t pick_leaf(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state) noexcept nogil:
-    if not state.picked:
-        state.picked = fifo_pick(s, state) if qdisc.kind <= PFIFO_FAST else pick_fair(s, tree, qdisc, state)
+    if qdisc.kind <= PFIFO_FAST:
+        state.picked = fifo_pick(s, state)
+    elif not state.picked:
+        state.picked = pick_fair(s, tree, qdisc, state)
     return state.picked
 
 cdef uint32_t pick_fair(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state) noexcept nogil:
