@@ -5,7 +5,7 @@ from ..core.ip cimport PROTO_TCP, PROTO_UDP
 from ..core.native cimport load16be, load32, load32be, load64, mix64
 from ..core.wire cimport ETH_MACS
 from ..io.vnet cimport ETH_P_IP, ETH_P_IPV6, IPV4_HLEN, IPV6_HLEN
-from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, KEY_VLAN, Filter, Filters, Key, Tree
+from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, KEY_VLAN, Filter, Filters, Key, Tree, value_hash
 
 cdef enum:
     ETH_HEADER = 14                     # as filters see it: without a tag
@@ -35,24 +35,33 @@ cdef inline uint32_t bytes_at(const Offer *offer, int32_t offset) noexcept nogil
         value = value << 8 | offer.frame[at]
     return value
 
-cdef inline bint key_holds(const Offer *offer, const Key *key) noexcept nogil:
+cdef inline bint key_word(const Offer *offer, const Key *key, uint32_t *word) noexcept nogil:
+    """What a key looks at; false: it lies outside the frame."""
     cdef int64_t at = <int64_t>offer.l3_off + key.offset
     if key.base == KEY_NETWORK:
         if at + 4 > offer.length or key.offset < -ETH_HEADER:
             return False
-        if key.offset < 0:
-            return bytes_at(offer, key.offset) & key.mask == key.value
-        return load32be(offer.frame + at) & key.mask == key.value
+        word[0] = load32be(offer.frame + at) if key.offset >= 0 else bytes_at(offer, key.offset)
+        return True
     if key.base == KEY_TRANSPORT:
         at += transport_off(offer)
         if at < offer.l3_off or at + 4 > offer.length:
             return False
-        return load32be(offer.frame + at) & key.mask == key.value
-    if key.base == KEY_FWMARK:
-        return offer.mark & key.mask == key.value
-    if key.base == KEY_PROTOCOL:
-        return offer.ethertype & key.mask == key.value
-    return key.base == KEY_VLAN and offer.tci & key.mask == key.value
+        word[0] = load32be(offer.frame + at)
+        return True
+    word[0] = offer.mark if key.base == KEY_FWMARK else offer.ethertype if key.base == KEY_PROTOCOL else offer.tci
+    return True
+
+cdef inline bint key_holds(const Offer *offer, const Key *key) noexcept nogil:
+    cdef uint32_t word = 0
+    return key_word(offer, key, &word) and word & key.mask == key.value
+
+cdef inline bint filter_holds(const Tree *tree, const Offer *offer, const Filter *filter) noexcept nogil:
+    cdef uint32_t k
+    for k in range(filter.first_key, filter.first_key + filter.n_keys):
+        if not key_holds(offer, &tree.keys[k]):
+            return False
+    return True
 
 cdef inline uint32_t transport_off(const Offer *offer) noexcept nogil:
     """Bytes from layer 3 to what follows its header."""
@@ -65,18 +74,36 @@ cdef inline uint32_t transport_off(const Offer *offer) noexcept nogil:
 cdef inline uint32_t filtered(const Tree *tree, const Filters *filters, const Offer *offer) noexcept nogil:
     """The class id of the first filter that matches; NO_CLASS: none does."""
     cdef const Filter *filter
-    cdef uint32_t i, k
-    cdef bint holds
-    for i in range(filters.first, filters.first + filters.n):
+    cdef uint32_t i = filters.first
+    while i < filters.first + filters.n:
         filter = &tree.filters[i]
-        holds = True
-        for k in range(filter.first_key, filter.first_key + filter.n_keys):
-            if not key_holds(offer, &tree.keys[k]):
-                holds = False
-                break
-        if holds:
+        if filter.run:
+            filter = found_in_run(tree, filter, offer)
+            i += tree.filters[i].run
+        else:
+            i += 1
+            if not filter_holds(tree, offer, filter):
+                filter = NULL
+        if filter != NULL:
             return filter.class_id
     return NO_CLASS
+
+cdef inline const Filter *found_in_run(const Tree *tree, const Filter *first, const Offer *offer) noexcept nogil:
+    """Of a run of filters that ask the same of different values: the one that matches, found by hash; NULL: none."""
+    cdef const Filter *filter
+    cdef uint64_t hash = 0
+    cdef uint32_t k, at, word = 0
+    for k in range(first.first_key, first.first_key + first.n_keys):
+        if not key_word(offer, &tree.keys[k], &word):
+            return NULL
+        hash = value_hash(hash, word & tree.keys[k].mask)
+    at = <uint32_t>(hash >> 32) & first.run_mask
+    while tree.runs[first.run_slots + at]:
+        filter = &tree.filters[tree.runs[first.run_slots + at] - 1]
+        if filter_holds(tree, offer, filter):
+            return filter
+        at = (at + 1) & first.run_mask
+    return NULL
 
 cdef inline uint32_t priority_of(const Offer *offer) noexcept nogil:
     """The kernel's skb->priority: what CLASSIFY has set, or by the TOS (rt_tos2priority)."""

@@ -28,6 +28,7 @@ cdef enum KeyBase:
     KEY_VLAN
 
 cdef enum:
+    RUN_MIN = 8                         # filters of one shape in a row that are worth a table
     POLICERS = 16                       # a port
     NO_INDEX = 0xffffffff
     HTB_LEVELS = 8                      # TC_HTB_MAXDEPTH
@@ -52,6 +53,9 @@ cdef struct Filter:
     uint32_t first_key
     uint32_t n_keys
     uint32_t class_id
+    uint32_t run                        # how many from this one on ask the same of different values; 0: no such run
+    uint32_t run_mask                   # of the table that finds them by value, and its place in Tree.runs
+    uint32_t run_slots
 
 cdef struct Filters:
     uint32_t first
@@ -131,6 +135,7 @@ cdef struct Tree:
     uint32_t n_words
     const Filter *filters
     const Key *keys
+    const uint32_t *runs                # indices of filters + 1; 0: empty
     uint32_t id_mask                    # of the table that finds classes by id
     const uint32_t *by_id               # index + 1; 0: empty
 
@@ -157,10 +162,12 @@ cdef class CompiledTree(BlockOwner):
     cdef Class *_classes
     cdef Filter *_filters
     cdef Key *_keys
+    cdef uint32_t *_runs
     cdef uint32_t *_children
     cdef uint32_t *_members
     cdef uint32_t _n_filters
     cdef uint32_t _n_keys
+    cdef uint32_t _n_runs
     cdef uint32_t _n_children
     cdef uint32_t _n_members
     cdef _fill_qdisc(self, Qdisc *qdisc, view, uint32_t parent)
@@ -171,6 +178,7 @@ cdef class CompiledTree(BlockOwner):
     cdef _set_places(self)
     cdef list _line_up(self, list indices, uint32_t *first, uint32_t *words, uint32_t *first_word)
     cdef Filters _fill_filters(self, views) except *
+    cdef _fill_run(self, uint32_t first, uint32_t n)
     cdef _fill_ids(self)
 
 
@@ -185,6 +193,11 @@ cdef inline uint64_t shape_ns(const Shape *shape, uint32_t bytes, uint32_t segme
     if length < <uint64_t>shape.mpu * segments:
         length = <uint64_t>shape.mpu * segments
     return length * shape.mult >> shape.shift
+
+cdef inline uint64_t value_hash(uint64_t hash, uint32_t value) noexcept nogil:
+    """Of the values of a filter's keys, one after another. Who sends can make them collide, at the price of a few looks: a
+    run is half empty, and holds what the administrator put there."""
+    return (hash ^ value) * 0x9e3779b97f4a7c15ULL + (hash >> 29)
 
 cdef inline uint32_t class_hash(uint32_t class_id) noexcept nogil:
     return class_id * 0x9e3779b1U >> 7

@@ -2,6 +2,8 @@
 
 A view is trusted to be well-formed, for compile.py makes it; what could send a worker astray is checked all the same.
 """
+from itertools import groupby
+
 from libc.stdint cimport uint32_t, uint64_t
 
 U32 = 2**32 - 1
@@ -25,6 +27,11 @@ cdef Shape shape_of(view) except *:
     return shape
 
 
+def shape_of_filter(view):
+    """What a filter looks at, whatever value it wants to see there."""
+    return tuple([(key.base, key.offset, key.mask) for key in view.keys])
+
+
 cdef class CompiledTree(BlockOwner):
     """`slots` (vswitch/qos/slots.py) says where the state of each discipline and class lies with the port's home worker.
     Raises ValueError for what a worker cannot follow, and where there is no room."""
@@ -40,6 +47,7 @@ cdef class CompiledTree(BlockOwner):
         self._classes = <Class *>self._block(sum(len(qdisc.classes) for qdisc in qdiscs) * sizeof(Class))
         self._children = <uint32_t *>self._block(sum(len(qdisc.children) for qdisc in qdiscs) * sizeof(uint32_t))
         self._filters = <Filter *>self._block(len(filters) * sizeof(Filter))
+        self._runs = <uint32_t *>self._block(4 * len(filters) * sizeof(uint32_t))
         self._keys = <Key *>self._block(sum(len(filter.keys) for filter in filters) * sizeof(Key))
         self.tree.generation, self.tree.home, self.tree.n_qdiscs = generation, home, len(qdiscs)
         parents = self._parents(qdiscs)
@@ -51,7 +59,7 @@ cdef class CompiledTree(BlockOwner):
         self._set_places()
         self._fill_ids()
         self.tree.qdiscs, self.tree.classes, self.tree.children = self._qdiscs, self._classes, self._children
-        self.tree.filters, self.tree.keys = self._filters, self._keys
+        self.tree.filters, self.tree.keys, self.tree.runs = self._filters, self._keys, self._runs
 
     @property
     def generation(self):
@@ -198,13 +206,37 @@ cdef class CompiledTree(BlockOwner):
         filters.first, filters.n = self._n_filters, len(views)
         for view in views:
             filter = &self._filters[self._n_filters]
+            filter.run = 0
             filter.first_key, filter.n_keys, filter.class_id = self._n_keys, len(view.keys), view.class_id
             self._n_filters += 1
             for asked in view.keys:
                 key = &self._keys[self._n_keys]
                 key.base, key.offset, key.mask, key.value = asked.base, asked.offset, asked.mask, asked.value & asked.mask
                 self._n_keys += 1
+        at = filters.first
+        for _, run in groupby(views, key=shape_of_filter):
+            n = len(list(run))
+            if n >= RUN_MIN:
+                self._fill_run(at, n)
+            at += n
         return filters
+
+    cdef _fill_run(self, uint32_t first, uint32_t n):
+        """A table of filters that differ in values alone. Of two with the same, the first counts, and is found first."""
+        cdef Filter *filter = &self._filters[first]
+        cdef uint32_t i, k, at
+        cdef uint64_t hash
+        filter.run, filter.run_slots = n, self._n_runs
+        filter.run_mask = (1 << (2 * n - 1).bit_length()) - 1
+        self._n_runs += filter.run_mask + 1
+        for i in range(first, first + n):
+            hash = 0
+            for k in range(self._filters[i].first_key, self._filters[i].first_key + self._filters[i].n_keys):
+                hash = value_hash(hash, self._keys[k].value)
+            at = <uint32_t>(hash >> 32) & filter.run_mask
+            while self._runs[filter.run_slots + at]:
+                at = (at + 1) & filter.run_mask
+            self._runs[filter.run_slots + at] = i + 1
 
     cdef _fill_ids(self):
         cdef uint32_t size = 4, at, i
