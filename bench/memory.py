@@ -12,11 +12,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from types import ModuleType
 
 from bench import frames
 from bench.shell import BenchError
 from vswitch.dataplane import BridgeView, Dataplane, MemoryPort, PortView, VlanMode
+from vswitch.qos import compile
+from vswitch.qos.lines import built
+from vswitch.qos.model import Link
 
 BRIDGE = 0
 RING_BYTES = 1 << 18
@@ -43,10 +47,10 @@ class MemorySwitch:
         self._dataplane = Dataplane(workers=workers)
         self._rings = [MemoryPort(f"m{id}", workers, ring_bytes, sink=True)
                        for id in range(ports)]
-        views = [PortView(id=id, name=ring.name, kind="memory", fds=(), bridge=BRIDGE,
-                          vlan=TRUNK, memory=ring) for id, ring in enumerate(self._rings)]
-        bridge = BridgeView(id=BRIDGE, name="br0", mac_limit=MAC_LIMIT)
-        asyncio.run(self._dataplane.publish([bridge], views))
+        self._views = [PortView(id=id, name=ring.name, kind="memory", fds=(), bridge=BRIDGE,
+                               vlan=TRUNK, memory=ring) for id, ring in enumerate(self._rings)]
+        self._bridges = [BridgeView(id=BRIDGE, name="br0", mac_limit=MAC_LIMIT)]
+        asyncio.run(self._dataplane.publish(self._bridges, self._views))
 
     def learn(self, port: int, stations: list[bytes]) -> None:
         """Let the switch hear each station at the port once."""
@@ -56,6 +60,12 @@ class MemorySwitch:
             taken = self._rings[port].inject(announced)
             self._doors.step(self._dataplane.workers.workers[0], [port], time.monotonic_ns())
             announced = announced[taken:]
+
+    def queue(self, port: int, lines: Sequence[str]) -> None:
+        """Give a port the disciplines that these lines of tc make."""
+        control = built(lines, Link(f"m{port}"))
+        self._dataplane.set_qdiscs(port, compile.tree(control), ())
+        asyncio.run(self._dataplane.publish(self._bridges, self._views))
 
     def load(self, port: int, looping: list[bytes]) -> None:
         """Frames the port takes over and over from now on."""

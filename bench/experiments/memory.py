@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Barrier
 
+from bench import frames
 from bench.contenders.vswitch import Vswitch
 from bench.experiments.base import Experiment, Field, Metric, Sample
 from bench.memory import MemorySwitch, many_ports, two_ports
@@ -26,6 +27,7 @@ FEW, MANY = 10, 100_000
 FRAMES, TRIES = 100_000, 15  # short enough to fit between two interruptions
 PORT_STATIONS, PORT_FRAMES, BURST = 1000, 32_000, 32
 WORKER_TRIES = 60
+SOURCE_PORTS, FIRST_PORT = 1000, 40_000
 COUNTED = (20_000, 120_000)
 """Two runs under valgrind: the difference leaves out everything but frames."""
 
@@ -55,6 +57,51 @@ class FrameCost(Experiment):
     @cached_property
     def _ports(self) -> dict[int, MemorySwitch]:
         return {ports: many_ports(ports, PORT_STATIONS, PORT_FRAMES) for ports in (2, 1000)}
+
+
+class ClassCost(Experiment):
+    """On top of switching: so many classes of HTB at one port, frames to all of them in turn, found by u32 filters.
+
+    The rates are beyond what comes, so nothing waits for tokens: what is measured is work.
+    """
+
+    key = "htb-cost"
+    metrics = (Metric("htb-0", "memory to memory, 1,000 source ports, no classes", "ns"),
+               Metric("htb-10", "the same through HTB of 10 classes", "ns"),
+               Metric("htb-1000", "... of 1,000 classes", "ns"))
+
+    def round(self, field: Field, number: int) -> Iterator[Sample]:
+        for classes, switch in self._switches.items():
+            yield _sample(f"htb-{classes}", min(switch.replay(0, FRAMES) for _ in range(TRIES)))
+            switch.check()
+
+    @cached_property
+    def _switches(self) -> dict[int, MemorySwitch]:
+        return {classes: _shaped(classes) for classes in (0, 10, 1000)}
+
+
+def _shaped(classes: int) -> MemorySwitch:
+    switch = MemorySwitch(2)
+    near, far = frames.macs(2)
+    switch.learn(0, [near])
+    switch.learn(1, [far])
+    ports = range(FIRST_PORT, FIRST_PORT + SOURCE_PORTS)
+    switch.load(0, [frames.tcp(far, near, source_port=port) for port in ports])
+    if classes:
+        switch.queue(1, _htb_lines(classes))
+    return switch
+
+
+def _htb_lines(classes: int) -> Iterator[str]:
+    """The class of a frame is its source port modulo `classes`; a filter a port finds it."""
+    yield "qdisc add root handle 1: htb"
+    yield "class add parent 1: classid 1:1 htb rate 100gbit burst 100m cburst 100m quantum 60000"
+    for minor in range(classes):
+        yield (f"class add parent 1:1 classid 1:{minor + 0x10:x} htb rate 100mbit ceil 100gbit "
+               "burst 100m cburst 100m quantum 60000")
+    for port in range(SOURCE_PORTS):
+        yield (f"filter add parent 1: protocol ip u32 match ip sport {FIRST_PORT + port} 0xffff "
+               f"flowid 1:{port % classes + 0x10:x}")
 
 
 class TwoWorkers(Experiment):
