@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from tests.lab import inside, wait_for
@@ -26,6 +26,7 @@ from tests.switchhost import LIMIT_S
 
 FLOOD_PORT = 9  # discard
 FLOOD_PAYLOAD = bytes(1400)
+FLOOD_STEP_S, FLOOD_BURST = 0.002, 20  # 100 Mbit/s; all there is would starve whom it is to load
 COUNTED = re.compile(
     r"^(?:qdisc|class) \w+ (\w+:\w*) .*\n Sent (\d+) bytes (\d+) pkt \(dropped (\d+), overlimits (\d+) requeues \d+\) *"
     r"\n(?: rate .*\n)? backlog (\w+) (\d+)p",
@@ -106,20 +107,18 @@ class QosHost(RouterHost):
 
 
 @contextmanager
-def flood(netns: str, address: str, port: int = FLOOD_PORT, *, source: str = "") -> Iterator[None]:
-    """UDP to an address as fast as it is taken."""
+def flood(netns: str, address: str, port: int = FLOOD_PORT) -> Iterator[None]:
+    """UDP to an address, a hundred megabits a second where there is room for it."""
     with inside(netns):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    ending = threading.Event()
-    sock.bind((source, 0))
     sock.connect((address, port))
+    ending = threading.Event()
 
     def work() -> None:
-        while not ending.is_set():
-            try:
-                sock.send(FLOOD_PAYLOAD)
-            except (ConnectionRefusedError, BlockingIOError):
-                pass  # nobody reads it
+        while not ending.wait(FLOOD_STEP_S):
+            for _ in range(FLOOD_BURST):
+                with suppress(ConnectionRefusedError):  # nobody reads it
+                    sock.send(FLOOD_PAYLOAD)
 
     thread = threading.Thread(target=work)
     thread.start()
