@@ -23,6 +23,7 @@ from vswitch.cli.client import Client, Refusal
 NEIGHBOUR_ADDRESS = "10.77.0.3"
 FIRST_PORT = 6000
 FOR_EVER = 3600
+STREAMS = 4
 SENT = re.compile(r"^(?:qdisc|class) \w+ (\w+:\w*) .*\n Sent (\d+) bytes", re.M)
 
 
@@ -61,9 +62,11 @@ class Shaper(Contender):
 
     @contextmanager
     def backlogged(self, *ports: int) -> Iterator[None]:
-        """A TCP stream from the client to each of the server's ports, as much as there is room for.
+        """TCP from the client to each of the server's ports, as much as there is room for.
 
-        It is cut off at the end: iperf3's good-bye would have to wait its turn behind a slow class's backlog.
+        Several streams each: one alone, its window just what the round trip needs, leaves the queue empty whenever either
+        end has to wait for a processor. They are cut off at the end: iperf3's good-bye would have to wait its turn behind a
+        slow class's backlog.
         """
         running: list[subprocess.Popen[bytes]] = []
         try:
@@ -72,7 +75,7 @@ class Shaper(Contender):
             for port in ports:
                 running.append(self.client.start(
                     "iperf3", "--client", self.server.address, "--port", str(port), "--time", str(FOR_EVER),
-                    log=self._log(f"client-{port}")))
+                    "--parallel", str(STREAMS), log=self._log(f"client-{port}")))
             yield
             if any(process.poll() is not None for process in running):
                 raise BenchError("iperf3: ended early")
