@@ -16,13 +16,13 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tests.lab import inside, wait_for
 from tests.routerhost import RouterHost
-from tests.switchhost import LIMIT_S
+from tests.switchhost import LIMIT_S, balance
 
 FLOOD_PORT = 9  # discard
 FLOOD_PAYLOAD = bytes(1400)
@@ -55,13 +55,6 @@ def placed(words: str, device: str) -> list[str]:
     said = words.split()
     behind = next(index for index, word in enumerate(said) if not word.startswith("-")) + 2
     return [*said[:behind], "dev", device, *said[behind:]]
-
-
-def balance(port: Mapping[str, Any]) -> int:
-    """What a port's account owes: zero at rest."""
-    incoming = port["rx_frames"] + port["copied"] + port["generated"]
-    fates = port["delivered"] + port["consumed"] + port["merged"] + port["queued"] + sum(port["drops"].values())
-    return incoming - fates
 
 
 class QosHost(RouterHost):

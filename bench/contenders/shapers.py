@@ -1,7 +1,7 @@
 """Contenders whose way to the server is shaped: the same words of tc for the switch and for the kernel.
 
-Three guests: the client loads the server's port, a neighbour of it wants to be served meanwhile. What leaves towards the
-server is shaped, on the switch's tap and on the kernel bridge's veth.
+Three guests: the client loads the server's port, a neighbour of it wants to be served meanwhile. What leaves towards
+the server is shaped, on the switch's tap and on the kernel bridge's veth.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Shaper(Contender):
     def backlogged(self, *ports: int) -> Iterator[None]:
         """TCP from the client to each of the server's ports, as much as there is room for.
 
-        Several streams each: one alone, its window just what the round trip needs, leaves the queue empty whenever either
-        end has to wait for a processor. They are cut off at the end: iperf3's good-bye would have to wait its turn behind a
-        slow class's backlog.
+        Several streams each: one alone, its window just what the round trip needs, leaves the queue empty whenever
+        either end has to wait for a processor. They are cut off at the end: iperf3's good-bye would have to wait its
+        turn behind a slow class's backlog.
         """
         running: list[subprocess.Popen[bytes]] = []
         try:
@@ -100,7 +100,7 @@ class VswitchShaper(Shaper, Vswitch):
     """The switch, on taps."""
 
     key = "vswitch-tc"
-    title = "vswitch"
+    title = "vswitch, tc"
 
     def tc(self, words: str) -> str:
         # Not by vswitchctl: a counter is worth what its time is known to.

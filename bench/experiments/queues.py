@@ -22,6 +22,7 @@ BACKLOGGED_BYTES = 1_000_000
 FLOWS, FLOWS_RATE, FLOWS_S, FLOWS_OMIT_S = 32, "200mbit", 8, 2
 WIDE = "100gbit"
 IDLE_PORTS, IDLE_S, START_LIMIT_S = 1000, 10.0, 60.0
+LIMIT = 'limit = { egress = "100mbit" }'
 SIBLINGS = (
     "qdisc add root handle 1: htb default 20",
     "class add parent 1: classid 1:1 htb rate 1gbit",
@@ -132,7 +133,7 @@ class HtbIdle(Experiment):
     rounds = 2
 
     def round(self, field: Field, number: int) -> Iterator[Sample]:
-        ports = (f'name = "shaped-{index}"\nkind = "tap"\nlimit = {{ egress = "100mbit" }}' for index in range(IDLE_PORTS))
+        ports = (f'name = "shaped-{index}"\nkind = "tap"\n{LIMIT}' for index in range(IDLE_PORTS))
         with a_namespace(f"shaped-{number}") as host:
             directory = SCRATCH / host.name
             directory.mkdir()

@@ -1,7 +1,7 @@
 """Whether shaped TCP gets what it was promised: rates, and shares of what is left over.
 
-A window begins when the first second's bursts are over. What counts is the wire, headers of every segment included, by the
-counters of discipline and class, for the kernel's as for ours.
+A window begins when the first second's bursts are over. What counts is the wire, headers of every segment included, by
+the counters of discipline and class, for the kernel's as for ours.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class HtbShare(Experiment):
             except BenchError as error:
                 field.put_away(type(shaper), error)
             else:
-                yield Sample("htb-share", shaper.key, _share_error(reached))
+                yield Sample("htb-share", shaper.key, share_error(reached))
 
 
 def _siblings(ports: list[int]) -> Iterator[str]:
@@ -126,7 +126,7 @@ def _siblings(ports: list[int]) -> Iterator[str]:
         yield f"filter add parent 1: protocol ip prio 1 u32 match ip dport {port} 0xffff flowid 1:{minor}"
 
 
-def _share_error(reached: dict[str, float]) -> float:
+def share_error(reached: dict[str, float]) -> float:
     """What a class has beyond its promise, beside its quantum's part of all that; in % of the latter."""
     excess = [reached[f"1:{10 + number}"] - rate * MEGA for number, rate in enumerate(GUARANTEED)]
     parts = [quantum / sum(QUANTA) for quantum in QUANTA]

@@ -20,6 +20,7 @@ NOISY, NEIGHBOUR, SERVER = "10.0.0.1", "10.0.0.2", "10.0.0.9"
 MBIT = 1_000_000
 DOWNLOAD = 4 << 20
 PINGS = 20
+ONE_CLASS = "qdisc add root handle 1: htb default 1\nclass add parent 1: classid 1:1 htb rate {}"
 EXAMPLE = (
     "qdisc add dev eth0 root handle 1: htb default 12",
     "class add dev eth0 parent 1: classid 1:1 htb rate 100kbps ceil 100kbps",
@@ -139,7 +140,7 @@ def test_a_limit_of_the_file(site: Site) -> None:
 def test_what_a_guest_sends_is_policed(site: Site) -> None:
     host, guest = site.host, site.noisy.name
     host.ports[guest]["limit"] = {"ingress": "8mbit"}
-    host.tc(site.server.name, "qdisc add root handle 1: htb default 1", "class add parent 1: classid 1:1 htb rate 10gbit")
+    host.tc(site.server.name, *ONE_CLASS.format("10gbit").splitlines())
     host.apply()
     with flood(site.noisy.netns, SERVER):
         bits = host.wait_for_bytes(site.server.name, "1:1", 2 * MBIT)
@@ -169,7 +170,7 @@ def test_what_exceeds_may_be_marked_instead(site: Site) -> None:
 
 def test_the_excess_is_shared_by_quantum(site: Site) -> None:
     host, port = site.host, site.server.name
-    host.tc(port, "qdisc add root handle 1: htb default 1", "class add parent 1: classid 1:1 htb rate 24mbit")
+    host.tc(port, *ONE_CLASS.format("24mbit").splitlines())
     for minor, quantum in ((10, 6000), (20, 3000)):
         host.tc(
             port,

@@ -1,4 +1,4 @@
-"""Queues that change and go while frames wait in them: every frame meets a fate that has a name, and nobody else notices."""
+"""Queues that change and go while frames wait: every frame meets a fate that has a name, and nobody else notices."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ SLOW = (
     "class add parent 1:1 classid 1:20 htb rate 8mbit",
     "qdisc add parent 1:10 handle 10: pfifo limit 100",
 )
+FASTER = ("class change classid 1:1 htb rate 8mbit", "class change classid 1:10 htb rate 8mbit")
 
 
 class Site:
@@ -85,8 +86,7 @@ GOING = [without_the_qdisc, without_the_leaf, without_the_class, without_the_por
 
 @pytest.mark.parametrize("change", GOING, ids=lambda change: change.__name__)
 def test_the_books_balance_when_queues_go(site: Site, change: Callable[[Site], None]) -> None:
-    for line in SLOW:
-        site.host.tc(site.shaped.name, line)
+    site.host.tc(site.shaped.name, *SLOW)
     site.fill()
     change(site)
     site.host.wait_for_rest()
@@ -95,11 +95,10 @@ def test_the_books_balance_when_queues_go(site: Site, change: Callable[[Site], N
 
 def test_the_books_balance_when_the_sender_goes(site: Site) -> None:
     """Whoever sent them, they leave: faster now."""
-    for line in SLOW:
-        site.host.tc(site.shaped.name, line)
+    site.host.tc(site.shaped.name, *SLOW)
     site.fill()
     without_the_sender(site)
-    site.host.tc(site.shaped.name, "class change classid 1:1 htb rate 8mbit", "class change classid 1:10 htb rate 8mbit")
+    site.host.tc(site.shaped.name, *FASTER)
     for _ in range(FRAMES):
         site.far.next()
     site.host.wait_for_rest()
@@ -107,17 +106,12 @@ def test_the_books_balance_when_the_sender_goes(site: Site) -> None:
 
 
 def test_what_waits_stays_when_its_class_is_changed(site: Site) -> None:
-    for line in SLOW:
-        site.host.tc(site.shaped.name, line)
-    site.near.send(*[ethernet(site.far.mac, site.near.mac, payload=number.to_bytes(2, "big")) for number in range(FRAMES)])
+    site.host.tc(site.shaped.name, *SLOW)
+    numbers = [number.to_bytes(2, "big") for number in range(FRAMES)]
+    site.near.send(*[ethernet(site.far.mac, site.near.mac, payload=number) for number in numbers])
     site.host.wait_for_waiting(site.shaped.name, "10:", 1)
-    site.host.tc(
-        site.shaped.name,
-        "class change classid 1:1 htb rate 8mbit",
-        "class change classid 1:10 htb rate 8mbit",
-    )
-    came = [site.far.next() for _ in range(FRAMES)]
-    assert [int.from_bytes(frame[14:16], "big") for frame in came] == [*range(FRAMES)]
+    site.host.tc(site.shaped.name, *FASTER)
+    assert [site.far.next()[14:16] for _ in range(FRAMES)] == numbers
     site.host.wait_for_rest()
 
 
@@ -129,11 +123,11 @@ def test_an_apply_under_traffic_loses_nothing_of_others(lab: Lab) -> None:
     host.start()
     sender, receiver = (host.wire(guest) for guest in guests)
     introduce(sender, receiver)
+    plain = host.ports[shaped.name]
     with floods(loud.netns, ADDRESS, 10, 20), Stream(sender, receiver) as stream:
         stream.goes_on()
         for section in sections():
-            host.ports[shaped.name] = {key: value for key, value in host.ports[shaped.name].items() if key not in ("tc", "limit")}
-            host.ports[shaped.name] |= section
+            host.ports[shaped.name] = plain | section
             host.apply()
             stream.goes_on()
     assert stream.lost() == []

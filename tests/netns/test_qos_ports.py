@@ -57,11 +57,12 @@ class Site:
 
     def _acquaint(self) -> None:
         """Have all know each other's MAC: an ARP request is not urgent, and would be lost behind a flood."""
-        macs = {stem: self._ip(stem, "-br", "link", "show", "dev", guest.name).split()[2] for stem, guest in self.guests.items()}
-        for stem, guest in self.guests.items():
-            for other, address in ADDRESSES.items():
-                if other != stem:
-                    self._ip(stem, "neigh", "replace", address, "lladdr", macs[other], "dev", guest.name, "nud", "permanent")
+        for other, guest in self.guests.items():
+            mac = self._ip(other, "-br", "link", "show", "dev", guest.name).split()[2]
+            for stem in ADDRESSES.keys() - {other}:
+                device = self.guests[stem].name
+                known = ["lladdr", mac, "dev", device, "nud", "permanent"]
+                self._ip(stem, "neigh", "replace", ADDRESSES[other], *known)
 
     def _ip(self, stem: str, *words: str) -> str:
         return self.lab.ip(*words, netns=self.guests[stem].netns)
