@@ -13,6 +13,7 @@ from scapy.layers.l2 import Ether
 
 from tests.lab import Lab, require_root, wait_for
 from tests.qoshost import QosHost, flood, floods
+from tests.switchboard import BROADCAST, ethernet, tag
 from tests.switchhost import LIMIT_S
 from tests.wire import transfer
 
@@ -20,6 +21,7 @@ NOISY, NEIGHBOUR, SERVER = "10.0.0.1", "10.0.0.2", "10.0.0.9"
 MBIT = 1_000_000
 DOWNLOAD = 4 << 20
 PINGS = 20
+FRAMES = 50
 ONE_CLASS = "qdisc add root handle 1: htb default 1\nclass add parent 1: classid 1:1 htb rate {}"
 EXAMPLE = (
     "qdisc add dev eth0 root handle 1: htb default 12",
@@ -166,6 +168,26 @@ def test_what_exceeds_may_be_marked_instead(site: Site) -> None:
     beyond = host.counted(port)["1:20"]
     assert 2 * MBIT < within < 20 * MBIT
     assert beyond.packets and site.drops() == before
+
+
+def test_a_vlan_is_policed_by_itself(lab: Lab) -> None:
+    host = QosHost(lab, "v")
+    limit = {"ingress": {"vlans": [{"vlan": 10, "frames": 1, "frame_burst": 2}]}}
+    trunk = host.guest("t", trunk=[10, 20], limit=limit)
+    guests = {vlan: host.guest(f"g{vlan}", access=vlan) for vlan in (10, 20)}
+    host.start()
+    wire = host.wire(trunk)
+    ends = {vlan: host.wire(guest) for vlan, guest in guests.items()}
+    for port in (trunk, *guests.values()):
+        host.wait_for_state(port.name, "up")
+    for vlan in ends:
+        wire.send(*[ethernet(BROADCAST, wire.mac, tag(vlan))] * FRAMES)
+    for _ in range(FRAMES):
+        ends[20].next()
+    host.wait_for_rest()
+    came = len([*ends[10].waiting()])
+    assert 0 < came < FRAMES
+    assert host.stats(trunk.name)["drops"]["policed"] == FRAMES - came
 
 
 def test_the_excess_is_shared_by_quantum(site: Site) -> None:
