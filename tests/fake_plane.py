@@ -84,6 +84,9 @@ class FakePlane:
         tree, _ = self.qdiscs[port]
         return {qdisc.serial: QdiscStats(bytes=100 * qdisc.serial) for qdisc in tree.qdiscs} if tree else {}
 
+    def queue_memory(self) -> tuple[int, int, int]:
+        return 0, 0, 64 << 20
+
     def rule_counters(self) -> RuleCounters:
         return self.counters
 

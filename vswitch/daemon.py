@@ -109,7 +109,7 @@ class Daemon:
         self._reload_wanted = asyncio.Event()
         self._stopping = False
         self._dataplane = Dataplane(workers=config.switch.workers, busy_poll_us=config.switch.busy_poll_us,
-                                    connections=config.conntrack.max)
+                                    connections=config.conntrack.max, queue_memory=config.switch.queue_memory_mb << 20)
         self._links = Links()
         self._switch = Switch(self._dataplane, self._links)
         self._metrics = MetricsServer(self._switch)

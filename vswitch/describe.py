@@ -9,6 +9,7 @@ from .config.check import vlan_text
 from .config.model import Bridge, Port
 from .config.picture import DEFAULT_MTU, Picture
 from .dataplane import FdbCounters, FdbRow, Offload, PortCounters, WorkerCounters
+from .describe_queues import egress_text, ingress_text
 from .l3.report import LeaseReport
 from .observe.report import (
     BridgeReport,
@@ -21,6 +22,7 @@ from .observe.report import (
     WorkerReport,
 )
 from .ports.device import Device, State
+from .qos.model import NOTHING
 from .views import DeviceView, RouteView
 
 
@@ -33,6 +35,7 @@ def port_state(picture: Picture, name: str) -> State:
 def port_report(picture: Picture, port: Port) -> PortReport:
     """A port for `show`."""
     device, state = picture.devices.get(port.name), port_state(picture, port.name)
+    control = picture.controls.get(port.name, NOTHING)
     return PortReport(
         name=port.name,
         kind=port.kind,
@@ -47,6 +50,8 @@ def port_report(picture: Picture, port: Port) -> PortReport:
         queues=len(device.fds) if device else 0,
         isolated=port.isolated,
         hairpin=port.hairpin,
+        egress=egress_text(control),
+        ingress=ingress_text(control),
     )
 
 

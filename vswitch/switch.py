@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from . import __version__, describe, describe_router
+from . import __version__, describe, describe_queues, describe_router
 from .caretaker import Caretaker
 from .config import check
 from .config.apply import Applier, ApplyError, MetricsService, close_devices
@@ -38,6 +38,7 @@ from .filter.logbook import LogBook
 from .filter.model import Ruleset, Rulesets
 from .filter.queue import Queues
 from .l3.services import Services
+from .observe.queueing import QueueingReport
 from .observe.report import (
     BridgeReport,
     Events,
@@ -86,6 +87,7 @@ class Switch:
         self._followers: list[Callable[[Config], None]] = []
         self._started = time.monotonic()
         self._source = ""
+        self._pace = describe_queues.Pace()
         self._generation = 0
         self._applied_at = 0.0
         self._apply_failed = False
@@ -284,6 +286,12 @@ class Switch:
         picture = self._applier.picture
         devices = device_views(picture, self._plane)
         return describe_router.router_report(picture, self._plane, devices, self._services.reports(), census)
+
+    def queueing(self) -> QueueingReport:
+        """Disciplines and classes of all ports. To look ends an interval of achieved rates, unless it just began."""
+        plane, controls = self._plane, self._applier.picture.controls
+        stats = {name: plane.qdisc_stats(plane.port_ids.get(name)) for name in controls}
+        return describe_queues.queueing_report(controls, stats, plane.queue_memory(), self._pace)
 
     def _bridge_report(self, bridge: Bridge) -> BridgeReport:
         ports = [port.name for port in self.config.ports_of(bridge.name)]

@@ -60,7 +60,12 @@ bridge = "br0"
 kind = "tap"
 netns = "{netns}"
 access = 10
+{queues}
 """
+QUEUES = (
+    'limit = { egress = "100mbit" }',
+    'tc = ["qdisc add root handle 1: tbf rate 50mbit burst 64kb latency 50ms"]',
+)
 
 
 class Prometheus:
@@ -116,7 +121,8 @@ class Host:
 
     def write_config(self, ports: list[str]) -> None:
         """Have the configuration file name these ports only."""
-        text = [PORT.format(name=name, netns=self.ports[name]) for name in ports]
+        queues = dict(zip(self.ports, QUEUES, strict=True))
+        text = [PORT.format(name=name, netns=self.ports[name], queues=queues[name]) for name in ports]
         common = CONFIG.format(run_dir=self.run_dir, state_dir=self.state_dir, uplink=self.uplink)
         self.config.write_text(common + "".join(text))
 
@@ -242,6 +248,21 @@ def test_a_drop_shows_under_its_reason(host: Host) -> None:
     send(port, netns, tagged(20))  # on an access port of VLAN 10
     drops = f'vswitch_port_dropped_frames_total{{port="{port}", reason="tag_not_allowed"}}'
     wait_for(lambda: host.prometheus.values(f"increase({drops}[1m]) > 0"), SCRAPE_LIMIT_S, "the drop to be seen")
+
+
+def test_queues_show_what_tc_says(host: Host) -> None:
+    port = next(iter(host.ports))
+    labels = f'{{port="{port}", classid="1:1"}}'
+    sent = f"vswitch_class_sent_bytes_total{labels}"
+
+    def said() -> int:
+        return json.loads(host.control("tc", "-s", "-j", "class", "show", "dev", port))[0]["stats"]["bytes"]
+
+    before = said()
+    wait_for(lambda: host.prometheus.values(f"{sent} > {before}"), SCRAPE_LIMIT_S, "bytes to be sent")
+    assert host.prometheus.values(sent)[0] <= said()
+    assert host.prometheus.values(f"vswitch_class_rate_bytes_per_second{labels}") == [12.5e6]
+    assert host.prometheus.values(f"0 < vswitch_class_achieved_bytes_per_second{labels} < 12.5e6")
 
 
 def test_counters_never_go_down(host: Host) -> None:

@@ -99,6 +99,7 @@ REFUSALS = [
     ("no worker", "[switch]\nworkers = 0", "switch.workers: 0: 1 to 16"),
     ("many workers", "[switch]\nworkers = 17", "switch.workers: 17: 1 to 16"),
     ("busy_poll", "[switch]\nbusy_poll_us = -1", "switch.busy_poll_us: -1: 0 to 1000000"),
+    ("queue_memory", "[switch]\nqueue_memory_mb = 8", "switch.queue_memory_mb: 8: 16 to 4096 MiB"),
     ("level", '[switch]\nlog_level = "loud"', 'switch.log_level: "loud": debug, info, warning or error'),
     # names
     ("empty", '[[bridge]]\nname = ""', 'bridge[0].name: "": a name has 1 to 15 bytes (this has 0)'),
@@ -297,7 +298,7 @@ def test_every_fault_has_its_line():
         mtu = 1
         """
     assert refused(text) == [
-        "switch.threads: unknown key; right: run_dir, state_dir, workers, busy_poll_us, group, log_level",
+        "switch.threads: unknown key; right: run_dir, state_dir, workers, busy_poll_us, queue_memory_mb, group, log_level",
         'bridge[0] ("br0").ageing_s: "300": a whole number',
         'bridge[0] ("br0").mac_limits: unknown key; did you mean "mac_limit"?',
         'port[0] ("tapA").kind: "vxlan": not supported yet; right: tap, netdev or memory',

@@ -115,7 +115,7 @@ def configs(draw: st.DrawFn) -> Config:
     statics = {(p.bridge, mac): StaticMac(bridge=p.bridge, mac=mac, port=p.name, vlan=7) for p, mac in entries}
     return Config(
         switch=draw(st.builds(Switch, run_dir=TEXTS.map("/{}".format), workers=st.integers(1, 16),
-                              busy_poll_us=st.integers(0, 10**6), group=st.text(max_size=9))),
+                              busy_poll_us=st.integers(0, 10**6), queue_memory_mb=st.integers(16, 4096), group=st.text(max_size=9))),
         metrics=draw(st.builds(Metrics, listen=st.sampled_from(["", ":0", "[::1]:9478", "127.0.0.1:9478"]))),
         bridge=tuple(draw(st.builds(Bridge, name=st.just(name), ageing_s=st.integers(0, 10**6),
                                     mac_limit=st.integers(1, 1_048_576))) for name in bridges),

@@ -13,10 +13,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.fake_queueing import queueing
 from tests.fake_routing import routing
 from vswitch.observe import metrics
 from vswitch.observe.collector import Snapshot
 from vswitch.observe.metrics import MetricsError, MetricsServer, render
+from vswitch.observe.queueing import QueueingReport
 from vswitch.observe.report import BridgeReport, PortReport, PortStats, SwitchReport, WorkerReport
 from vswitch.observe.router import RouterReport
 
@@ -69,6 +71,9 @@ class FakeSwitch:
     def routing(self, census: str) -> RouterReport:
         assert census == "a census"
         return routing(self.names)
+
+    def queueing(self) -> QueueingReport:
+        return queueing(self.names)
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -169,6 +174,32 @@ async def get(address: str, **headers: str) -> tuple[aiohttp.ClientResponse, byt
         ("vswitch_dns_answered_queries_total", {"network": "br0"}, 6),
         ("vswitch_dns_server_failures_total", {"network": "br0", "server": "192.0.2.1"}, 2),
         ("vswitch_ra_ignored_solicitations_total", {"network": "br0", "reason": "hop limit"}, 1),
+        ("vswitch_qdisc_info", {"port": "tapA", "handle": "1:", "kind": "htb", "parent": "root"}, 1),
+        ("vswitch_qdisc_sent_bytes_total", {"port": "tapA", "handle": "1:"}, 9000),
+        ("vswitch_qdisc_rate_bytes_per_second", {"port": "tapA", "handle": "10:"}, 2000),
+        ("vswitch_qdisc_marked_packets_total", {"port": "tapA", "handle": "20:"}, 4),
+        ("vswitch_class_info", {"port": "tapA", "classid": "1:1", "kind": "htb", "parent": "root", "leaf": "10:"}, 1),
+        ("vswitch_class_sent_bytes_total", {"port": "tapA", "classid": "1:1"}, 9000),
+        ("vswitch_class_sent_packets_total", {"port": "tapA", "classid": "1:1"}, 9),
+        ("vswitch_class_dropped_frames_total", {"port": "tapA", "classid": "1:1"}, 3),
+        ("vswitch_class_overlimits_total", {"port": "tapA", "classid": "1:1"}, 2),
+        ("vswitch_class_requeues_total", {"port": "tapA", "classid": "1:1"}, 0),
+        ("vswitch_class_backlog_bytes", {"port": "tapA", "classid": "1:1"}, 500),
+        ("vswitch_class_backlog_frames", {"port": "tapA", "classid": "1:1"}, 1),
+        ("vswitch_class_rate_bytes_per_second", {"port": "tapA", "classid": "1:1"}, 1000),
+        ("vswitch_class_ceil_bytes_per_second", {"port": "tapA", "classid": "1:1"}, 3000),
+        ("vswitch_class_achieved_bytes_per_second", {"port": "tapA", "classid": "1:1"}, 990.5),
+        ("vswitch_class_lends_total", {"port": "tapA", "classid": "1:1"}, 5),
+        ("vswitch_class_borrows_total", {"port": "tapA", "classid": "1:1"}, 6),
+        ("vswitch_class_tokens_seconds", {"port": "tapA", "classid": "1:1"}, -0.25),
+        ("vswitch_class_ceil_tokens_seconds", {"port": "tapA", "classid": "1:1"}, 0.5),
+        ("vswitch_queue_delay_seconds_bucket", {"port": "tapA", "classid": "1:1", "le": "1.6e-05"}, 5),
+        ("vswitch_queue_delay_seconds_bucket", {"port": "tapA", "classid": "1:1", "le": "3.2e-05"}, 6),
+        ("vswitch_queue_delay_seconds_bucket", {"port": "tapA", "classid": "1:1", "le": "4.194304"}, 23),
+        ("vswitch_queue_delay_seconds_bucket", {"port": "tapA", "classid": "1:1", "le": "+Inf"}, 24),
+        ("vswitch_queue_memory_bytes", {}, 4096),
+        ("vswitch_queue_memory_limit_bytes", {}, 67_108_864),
+        ("vswitch_queue_memory_frames", {}, 2),
         ("vswitch_config_info", {"source": "/etc/vswitch/vswitch.toml"}, 1),
         ("vswitch_config_generation", {}, 4),
         ("vswitch_config_last_apply_successful", {}, 1),
@@ -195,7 +226,7 @@ def test_a_port_without_bridge_namespace_or_mac_has_empty_labels() -> None:
     switch = FakeSwitch()
     lonely = msgspec.structs.replace(port_report("tapA", bridge=None), mac=None)
     report = msgspec.structs.replace(switch.show(), ports=[lonely])
-    text = render(Snapshot(report, [], REASONS, routing([])), "", "").body.decode()
+    text = render(Snapshot(report, [], REASONS, routing([]), queueing([])), "", "").body.decode()
     described = dict(port="tapA", bridge="", kind="tap", netns="", vlan="access 10", mac="")
     assert value(samples(text), "vswitch_port_info", **described) == 1
 
@@ -203,7 +234,7 @@ def test_a_port_without_bridge_namespace_or_mac_has_empty_labels() -> None:
 def test_a_rolled_back_change_shows() -> None:
     switch = FakeSwitch()
     report = msgspec.structs.replace(switch.show(), apply_failed=True)
-    text = render(Snapshot(report, switch.stats(), REASONS, routing([])), "", "").body.decode()
+    text = render(Snapshot(report, switch.stats(), REASONS, routing([]), queueing([])), "", "").body.decode()
     assert value(samples(text), "vswitch_config_last_apply_successful") == 0
 
 

@@ -51,6 +51,11 @@ HEALTHY = {
     'vswitch_dhcp_ignored_messages_total{instance="h", network="n", reason="no free address"}': "0+0x40",
     'vswitch_dhcp_ignored_messages_total{instance="h", network="n", reason="too fast"}': "0+60x40",
     'vswitch_dns_server_failures_total{instance="h", network="n", server="s"}': "0+1x40",
+    'vswitch_queue_delay_seconds_bucket{instance="h", port="p", classid="1:1", le="0.262144"}': "0+98x40",
+    'vswitch_queue_delay_seconds_bucket{instance="h", port="p", classid="1:1", le="1.048576"}': "0+100x40",
+    'vswitch_queue_delay_seconds_bucket{instance="h", port="p", classid="1:1", le="+Inf"}': "0+100x40",
+    'vswitch_queue_memory_bytes{instance="h"}': "80x40",
+    'vswitch_queue_memory_limit_bytes{instance="h"}': "100x40",
     'vswitch_worker_busy_seconds_total{instance="h", worker="0"}': "0+30x40",
     'vswitch_worker_run_seconds_total{instance="h", worker="0"}': "0+60x40",
 }
@@ -103,6 +108,12 @@ FAULTS = [
         {'vswitch_port_dropped_frames_total{instance="h", port="p", reason="punt_full"}': "0+120x40"},
         {},
     ),
+    Fault(
+        "VswitchQueueDelay",
+        {'vswitch_queue_delay_seconds_bucket{instance="h", port="p", classid="1:1", le="0.262144"}': "0+70x40"},
+        {"port": "p", "classid": "1:1"},
+    ),
+    Fault("VswitchQueueMemoryFull", {'vswitch_queue_memory_bytes{instance="h"}': "95x40"}, {}),
     Fault(
         "VswitchDhcpNoAddress",
         {'vswitch_dhcp_ignored_messages_total{instance="h", network="n", reason="no free address"}': "0+1x40"},

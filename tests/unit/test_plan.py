@@ -218,13 +218,14 @@ def test_what_takes_a_restart():
     assert diff(Config(), Config(conntrack=Conntrack(max=4096))).restart == (
         "conntrack.max: 4096: takes a restart of the daemon; it runs with 262144",
     )
-    plan = diff(Config(), Config(switch=Switch(run_dir="/run/x", workers=2, busy_poll_us=0, state_dir="/srv")))
+    plan = diff(Config(), Config(switch=Switch(run_dir="/run/x", workers=2, busy_poll_us=0, queue_memory_mb=32, state_dir="/srv")))
     assert plan.steps == ()
     assert plan.restart == (
         "switch.run_dir: /run/x: takes a restart of the daemon; it runs with /run/vswitch",
         "switch.state_dir: /srv: takes a restart of the daemon; it runs with /var/lib/vswitch",
         "switch.workers: 2: takes a restart of the daemon; it runs with 1",
         "switch.busy_poll_us: 0: takes a restart of the daemon; it runs with 2000",
+        "switch.queue_memory_mb: 32: takes a restart of the daemon; it runs with 64",
     )
 
 

@@ -85,6 +85,7 @@ def _flags(port: Json) -> str:
     flags = [flag for flag in ("isolated", "hairpin") if port[flag]]
     flags += [f"{port['queues']} queues"] if port["queues"] > 1 else []
     flags += ["no offloads"] if port["queues"] and not port["offloads"] else []
+    flags += [f"{way} {port[way]}" for way in ("egress", "ingress") if port[way]]
     return ", ".join(flags)
 
 

@@ -136,6 +136,7 @@ def switch_problems(switch: Switch) -> Iterator[Problem]:
         yield Problem("switch.run_dir", f"at most {longest} bytes, for the control socket's sake", path)
     yield from _between("switch.workers", switch.workers, 1, 16)
     yield from _between("switch.busy_poll_us", switch.busy_poll_us, 0, 1_000_000)
+    yield from _between("switch.queue_memory_mb", switch.queue_memory_mb, 16, 4096, "MiB")
     if not switch.state_dir.startswith("/") or "\0" in switch.state_dir:
         yield Problem("switch.state_dir", "an absolute path", switch.state_dir)
     if switch.log_level not in LOG_LEVELS:

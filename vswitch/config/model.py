@@ -30,6 +30,7 @@ class Switch(Table):
     state_dir: str = "/var/lib/vswitch"
     workers: int = 1
     busy_poll_us: int = 2000
+    queue_memory_mb: int = 64
     group: str = "vswitch"
     log_level: str = "info"
 

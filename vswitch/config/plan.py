@@ -30,7 +30,8 @@ ADJUSTED = ("mac", "mtu", "offloads")  # by the device itself, with frames flowi
 WARM = ("isolated", "hairpin", "mac_limit", *ADJUSTED, "address", "gateway", "router", "limit")
 NETWORK = ("address", "mode", "uplink", "mac", "mtu", "router", "dhcp", "dns", "ra")
 LIVE_SETTINGS = ("switch.group", "switch.log_level", "conntrack.per_port", "conntrack.timeouts", "firewall.rules", "firewall.rules6")
-RESTART_SETTINGS = ("switch.run_dir", "switch.state_dir", "switch.workers", "switch.busy_poll_us", "conntrack.max")
+RESTART_SETTINGS = ("switch.run_dir", "switch.state_dir", "switch.workers", "switch.busy_poll_us", "switch.queue_memory_mb",
+                    "conntrack.max")
 
 Named = TypeVar("Named", Bridge, Port, Network)
 

@@ -2,7 +2,7 @@
 
 `SwitchCollector` is a custom collector of prometheus-client: it holds no counters of its own, each scrape is built
 afresh from one `Snapshot`. So a port that is gone leaves no series behind, and a counter is as monotone as the one
-it copies. What lies above layer 2 is router_families.py's.
+it copies. What lies above layer 2 is router_families.py's, queues are queueing_families.py's.
 
 What a scrape holds is stated as tables: an attribute of a report, the metric's name, its help. Counters carry only
 the name of what they count (`port`, `bridge`, `worker`); what describes a port (its bridge, kind, VLANs) is in
@@ -25,6 +25,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from .families import Table, families
+from .queueing import QueueingReport
+from .queueing_families import queueing_families
 from .report import PORT_ERRORS, PORT_STATES, PortReport, PortStats, SwitchReport
 from .router import RouterReport
 from .router_families import router_families
@@ -41,6 +43,7 @@ class Observed(Protocol):
         """A look at every connection: some 40 ms for a million, on any thread."""
 
     def routing(self, census: Any) -> RouterReport: ...
+    def queueing(self) -> QueueingReport: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,12 @@ class Snapshot:
     stats: list[PortStats]
     drop_reasons: tuple[str, ...]
     routing: RouterReport
+    queueing: QueueingReport
 
     @classmethod
     def take(cls, switch: Observed, census: Any) -> "Snapshot":
         """Look at the switch once. Call it where the switch lives: on the daemon's loop."""
-        return cls(switch.show(), switch.stats(), switch.drop_reasons, switch.routing(census))
+        return cls(switch.show(), switch.stats(), switch.drop_reasons, switch.routing(census), switch.queueing())
 
 
 PORT_COUNTERS: Table = (
@@ -125,6 +129,7 @@ class SwitchCollector(Collector):
         yield from families(CounterMetricFamily, "bridge", bridges, BRIDGE_COUNTERS)
         yield from families(CounterMetricFamily, "worker", workers, WORKER_COUNTERS)
         yield from router_families(self._snapshot.routing, reasons)
+        yield from queueing_families(self._snapshot.queueing)
 
 
 def _daemon(report: SwitchReport) -> Iterator[Metric]:

@@ -38,6 +38,8 @@ class PortReport(msgspec.Struct, frozen=True, kw_only=True):
     queues: int
     isolated: bool
     hairpin: bool
+    egress: str | None = None  # the discipline at its root and the rate that it keeps; None: nothing waits
+    ingress: str | None = None  # what it may send; None: anything
 
 
 class BridgeReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -168,6 +168,7 @@ cdef void recount(Scheduler *s, const Tree *tree, const Qdisc *qdisc) noexcept n
     if qdisc.kind == HTB:
         memset(state.rows, 0, sizeof(state.rows))
         memset(state.row_mask, 0, sizeof(state.row_mask))
+        state.turn = 0
         put_back_direct(s, state)
     if qdisc.kind == HTB or qdisc.kind == PRIO or qdisc.kind == TBF:
         state.qlen = state.queues[0].n + state.again.n

@@ -26,6 +26,7 @@ cdef enum:
     ECN_IP6 = 6
 
 cdef struct Held:
+    # Two cache lines; the first has what every frame needs.
     uint32_t next                       # in its queue, or of the free ones
     uint32_t wire                       # bytes that are still to go on the wire, headers of all segments included
     const uint8_t *head                 # from the virtio-net header on, as in TxEntry
@@ -33,22 +34,24 @@ cdef struct Held:
     uint32_t head_len
     uint32_t body_len
     uint32_t counted
-    uint32_t slot                       # of the size class `size`
+    uint32_t slot                       # for a slot of `size`, once it is copied
     uint64_t since_ns
-    uint64_t hash                       # of the flow, where a discipline asked
-    uint64_t serial                     # of the port that it came from (Port.serial)
-    uint16_t origin                     # ... and its id
+    uint16_t origin                     # id of the port that it came from
     uint16_t segments                   # still to go
     uint16_t mss                        # payload of a segment; 0: no super-frame
     uint16_t hdr_len                    # ... and its headers, layer 2 included
-    uint16_t l3_off                     # from the frame's first byte
-    uint8_t l2_len                      # ... less the tags that came with it
+    uint16_t gone                       # segments that have left already
     uint8_t size                        # of its slot
     uint8_t state
-    uint8_t needs
+    uint8_t needs                       # OFFLOAD_*, as in Frame
     uint8_t ecn
-    uint16_t gone                       # segments that have left already
+    uint8_t l2_len                      # bytes before layer 3, less the tags that came with it
+    uint8_t band                        # of a fifo
+    uint64_t serial                     # Port.born of `origin`
+    uint64_t hash                       # of the flow, where a discipline asked
+    uint16_t l3_off                     # bytes before layer 3
     uint8_t block[TX_BLOCK]
+    uint8_t pad2[18]
 
 cdef struct HeldPool:
     Held *helds                         # from 1 on

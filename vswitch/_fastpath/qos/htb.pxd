@@ -13,9 +13,9 @@ As with tbf, what waited is not charged for the scheduler's coming late.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from ..core.native cimport count
-from .offer cimport NO_CLASS, Offer, filtered, priority_of
+from .offer cimport NO_CLASS, Offer, filtered
 from .state cimport (
-    CANT_SEND, CAN_SEND, LATE_NS, MAY_BORROW, MBUFFER_NS, ClassState, QdiscState, Scheduler,
+    CANT_SEND, CAN_SEND, LATE_NS, MAY_BORROW, MBUFFER_NS, ClassState, QdiscState, Run, Scheduler,
 )
 from .tree cimport HTB_LEVELS, HTB_PRIOS, NO_INDEX, Class, Filters, Qdisc, Tree, find_class, shape_ns
 from .turns cimport feed_of, lowest_bit, row_of, turns_add, turns_leaf, turns_remove
@@ -36,14 +36,15 @@ cdef inline const Class *htb_classify(const Tree *tree, const Qdisc *qdisc, cons
     """The leaf class that an offer goes to; NULL: to none, it leaves unshaped (htb_classify)."""
     cdef const Filters *filters = &qdisc.filters
     cdef const Class *found
-    cdef uint32_t class_id = priority_of(offer)
-    if class_id == qdisc.handle:
-        return NULL
-    found = htb_find(tree, qdisc, class_id)
-    if found != NULL:
-        if found.level == 0:
-            return found
-        filters = &found.filters
+    cdef uint32_t class_id = offer.class_id
+    if class_id and class_id & MAJOR == qdisc.handle:
+        if class_id == qdisc.handle:
+            return NULL
+        found = htb_find(tree, qdisc, class_id)
+        if found != NULL:
+            if found.level == 0:
+                return found
+            filters = &found.filters
     while filters.n:
         class_id = filtered(tree, filters, offer)
         if class_id == NO_CLASS:
@@ -58,8 +59,7 @@ cdef inline const Class *htb_classify(const Tree *tree, const Qdisc *qdisc, cons
         if &found.filters == filters:
             break
         filters = &found.filters
-    found = htb_find(tree, qdisc, qdisc.handle & MAJOR | qdisc.default_minor)
-    return found if found != NULL and found.level == 0 else NULL
+    return &tree.classes[qdisc.default_class] if qdisc.default_class != NO_INDEX else NULL
 
 
 # Who is in line
@@ -70,6 +70,7 @@ cdef inline void activate(Scheduler *s, const Tree *tree, const Class *cls) noex
     cdef ClassState *parent
     cdef QdiscState *qdisc = &s.qdiscs[tree.qdiscs[cls.qdisc].slot]
     cdef uint32_t mask = state.active, rest, prio
+    qdisc.turn = 0
     while state.mode == MAY_BORROW and cls.parent != NO_INDEX and mask:
         parent = &s.classes[tree.classes[cls.parent].slot]
         rest = mask
@@ -94,6 +95,7 @@ cdef inline void deactivate(Scheduler *s, const Tree *tree, const Class *cls) no
     cdef ClassState *parent
     cdef QdiscState *qdisc = &s.qdiscs[tree.qdiscs[cls.qdisc].slot]
     cdef uint32_t mask = state.active, rest, prio
+    qdisc.turn = 0
     while state.mode == MAY_BORROW and cls.parent != NO_INDEX and mask:
         parent = &s.classes[tree.classes[cls.parent].slot]
         rest = mask
@@ -177,60 +179,87 @@ cdef inline void htb_due(Scheduler *s, const Tree *tree, const Class *cls) noexc
 # Sending
 
 cdef inline uint32_t htb_turn(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state, uint32_t *level) noexcept nogil:
-    """The slot of the leaf class that may send, and from which level; 0: nobody may."""
+    """The slot of the leaf class that may send, and from which level; 0: nobody may.
+
+    It is the same as before until somebody comes into line, leaves it, or has had its turn."""
     cdef uint32_t i, prio
+    if state.turn:
+        level[0] = state.turn_level
+        return state.turn
     for i in range(HTB_LEVELS):
         if state.row_mask[i]:
             prio = lowest_bit(state.row_mask[i])
-            level[0] = i
-            return turns_leaf(s, tree, qdisc, i, prio)
+            level[0] = state.turn_level = i
+            state.turn = turns_leaf(s, tree, qdisc, i, prio)
+            return state.turn
     return 0
 
-cdef inline void htb_sent(Scheduler *s, const Tree *tree, const Class *cls, uint32_t level, uint32_t wire,
-                          uint32_t segments, bint empty) noexcept nogil:
+cdef inline uint32_t htb_budget(const Scheduler *s, const Tree *tree, const Class *cls, uint32_t level) noexcept nogil:
+    """How many bytes the leaf may send at once with nobody's mode, nor its turn, changed by it; rather too few."""
+    cdef const ClassState *state = &s.classes[cls.slot]
+    cdef int64_t budget = state.deficit[level], elapsed, room
+    while budget > 0:
+        state = &s.classes[cls.slot]
+        elapsed = htb_elapsed(s, state)
+        if state.mode != CAN_SEND or cls.rate.overhead | cls.rate.mpu or state.slack:
+            return 0
+        if cls.level >= level:
+            room = <int64_t>(least(state.tokens + elapsed, cls.burst_ns) * cls.rate_per_ns)
+            budget = least(budget, room)
+        room = <int64_t>(least(state.ctokens + elapsed, cls.cburst_ns) * cls.ceil_per_ns)
+        budget = least(budget, room)
+        if cls.parent == NO_INDEX:
+            return <uint32_t>budget if budget > 0 else 0
+        cls = &tree.classes[cls.parent]
+    return 0
+
+cdef inline int64_t least(int64_t a, int64_t b) noexcept nogil:
+    return a if a < b else b
+
+cdef inline void htb_sent(Scheduler *s, const Tree *tree, const Class *cls, const Run *run, bint empty) noexcept nogil:
     """The leaf has sent so much: its turn may be over, and it and all above it are charged (htb_charge_class)."""
     cdef ClassState *state = &s.classes[cls.slot]
     cdef QdiscState *qdisc = &s.qdiscs[tree.qdiscs[cls.qdisc].slot]
-    state.deficit[level] -= <int32_t>wire
-    if state.deficit[level] < 0:
-        state.deficit[level] += cls.quantum
-        if level:
+    state.deficit[run.level] -= <int32_t>run.wire
+    if state.deficit[run.level] < 0:
+        state.deficit[run.level] += cls.quantum
+        qdisc.turn = 0
+        if run.level:
             s.classes[tree.classes[cls.parent].slot].feeds[cls.prio].turn = cls.place + 1
         else:
             qdisc.rows[0][cls.prio].turn = cls.row_place + 1
     if empty:
         leaf_idle(s, tree, cls)
     while True:
-        htb_charge(s, tree, cls, level, wire, segments)
+        htb_charge(s, tree, cls, run)
         if not s.classes[cls.slot].active:
             s.classes[cls.slot].slack = 0   # nobody waits any more
         if cls.parent == NO_INDEX:
             return
         cls = &tree.classes[cls.parent]
 
-cdef inline void htb_charge(Scheduler *s, const Tree *tree, const Class *cls, uint32_t level, uint32_t wire,
-                            uint32_t segments) noexcept nogil:
+cdef inline void htb_charge(Scheduler *s, const Tree *tree, const Class *cls, const Run *run) noexcept nogil:
     cdef ClassState *state = &s.classes[cls.slot]
     cdef int64_t elapsed = htb_elapsed(s, state), wait = 0, slack
     cdef uint8_t mode = state.mode
-    if cls.level >= level:
-        if cls.level == level:
-            count(&state.lends, 1)
-        state.tokens = spend(state.tokens + elapsed, cls.burst_ns + state.slack, shape_ns(&cls.rate, wire, segments))
+    if cls.level >= run.level:
+        if cls.level == run.level:
+            count(&state.lends, run.frames)
+        state.tokens = spend(state.tokens + elapsed, cls.burst_ns + state.slack, shape_ns(&cls.rate, run.wire, run.segments))
     else:
-        count(&state.borrows, 1)
+        count(&state.borrows, run.frames)
         state.tokens += elapsed
         if state.tokens > cls.burst_ns + state.slack:
             state.tokens = cls.burst_ns + state.slack
-    state.ctokens = spend(state.ctokens + elapsed, cls.cburst_ns + state.slack, shape_ns(&cls.ceil, wire, segments))
+    state.ctokens = spend(state.ctokens + elapsed, cls.cburst_ns + state.slack, shape_ns(&cls.ceil, run.wire, run.segments))
     if state.slack:
         slack = state.tokens - cls.burst_ns
         if state.ctokens - cls.cburst_ns > slack:
             slack = state.ctokens - cls.cburst_ns
         state.slack = 0 if slack < 0 else slack if slack < state.slack else state.slack
     state.charged_ns = s.now_ns
-    count(&state.counts.bytes, wire)
-    count(&state.counts.packets, segments)
+    count(&state.counts.bytes, run.wire)
+    count(&state.counts.packets, run.segments)
     set_mode(s, tree, cls, htb_mode(state, 0, &wait))
     if state.mode == mode:
         return                          # should it be due earlier than it need be, it is asked again then

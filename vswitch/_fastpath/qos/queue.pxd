@@ -90,7 +90,7 @@ cdef inline void charge_bytes(Counts *counts, uint32_t wire, uint32_t segments) 
 
 cdef inline void delayed(Scheduler *s, QdiscState *state, const Held *held) noexcept nogil:
     """Note how long a frame has waited."""
-    cdef uint64_t us = (s.now_ns - held.since_ns) // 1000
+    cdef uint64_t us = (s.now_ns - held.since_ns) // 1000 if held.since_ns != s.now_ns else 0
     cdef uint32_t place = 0
     while us and place < DELAYS - 1:
         us >>= 1

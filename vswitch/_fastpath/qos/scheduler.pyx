@@ -26,12 +26,12 @@ from .fq_codel cimport fq_enqueue, fq_pick
 from .handover cimport Handed, hand_over, next_handed, wake_home
 from .held cimport Held, held_free, held_new, keep_lent
 from .hold cimport describe, describe_held
-from .htb cimport MAJOR, MINOR, htb_classify, htb_due, htb_sent, htb_turn, leaf_active, leaf_idle
+from .htb cimport MAJOR, MINOR, htb_budget, htb_classify, htb_due, htb_sent, htb_turn, leaf_active, leaf_idle
 from .offer cimport NO_CLASS, Offer, filtered, priority_of
 from .peel cimport NO_LIMIT, PEEL_BLOCK, Part, part_of, peel
 from .queue cimport book_loss, charge_bytes, delayed, lose, queue_pop, queue_push
 from .sfq cimport sfq_enqueue, sfq_pick
-from .state cimport CLASS_SLOTS, ClassState, QdiscState, Scheduler, set_ready
+from .state cimport CLASS_SLOTS, ClassState, QdiscState, Run, Scheduler, set_ready
 from .tbf cimport tbf_charge, tbf_conforms
 from .tree cimport *
 from .wake cimport wake_forget, wake_set
@@ -47,44 +47,66 @@ cdef uint8_t enqueue(Scheduler *s, const Tree *tree, uint32_t index, const Offer
     """Queue the offer in a discipline, or below it. PENDING, or why not: then it is still the caller's."""
     cdef const Qdisc *qdisc = &tree.qdiscs[index]
     cdef QdiscState *state = &s.qdiscs[qdisc.slot]
-    cdef const Held *held = &s.pool.helds[offer.number]
     cdef uint8_t verdict
-    if qdisc.kind <= PFIFO_FAST:
-        verdict = fifo_enqueue(s, qdisc, state, offer)
-    elif qdisc.kind == HTB:
+    if qdisc.kind == HTB:
         verdict = enqueue_class(s, tree, qdisc, state, offer)
-    elif qdisc.kind == SFQ:
-        verdict = sfq_enqueue(s, tree, qdisc, state, offer, chosen_flow(tree, qdisc, offer))
-    elif qdisc.kind == FQ_CODEL:
-        verdict = fq_enqueue(s, tree, qdisc, state, offer, chosen_flow(tree, qdisc, offer))
     elif qdisc.kind == PRIO:
         verdict = enqueue(s, tree, tree.children[qdisc.first_child + band_of(tree, qdisc, offer)], offer)
-    elif (held.mss + held.hdr_len if held.mss else held.wire) > qdisc.max_size:
-        verdict = QDISC_OVERSIZED
+    elif qdisc.kind == TBF:
+        verdict = enqueue_shaped(s, tree, qdisc, offer)
     else:
-        verdict = enqueue(s, tree, tree.children[qdisc.first_child], offer)
+        return enqueue_leaf(s, tree, qdisc, state, offer)
+    return entered(s, state, offer, verdict)
+
+cdef inline uint8_t entered(Scheduler *s, QdiscState *state, const Offer *offer, uint8_t verdict) noexcept nogil:
     if verdict:
         count(&state.counts.drops, 1)
         return verdict
     state.qlen += 1
-    state.backlog += held.wire
+    state.backlog += s.pool.helds[offer.number].wire
     return PENDING
+
+cdef inline uint8_t enqueue_leaf(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state,
+                                 const Offer *offer) noexcept nogil:
+    if qdisc.kind <= PFIFO_FAST:
+        return entered(s, state, offer, fifo_enqueue(s, qdisc, state, offer))
+    return entered(s, state, offer, enqueue_fair(s, tree, qdisc, state, offer))
+
+cdef uint8_t enqueue_fair(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state, const Offer *offer) noexcept nogil:
+    if qdisc.kind == SFQ:
+        return sfq_enqueue(s, tree, qdisc, state, offer, chosen_flow(tree, qdisc, offer))
+    return fq_enqueue(s, tree, qdisc, state, offer, chosen_flow(tree, qdisc, offer))
+
+cdef uint8_t enqueue_shaped(Scheduler *s, const Tree *tree, const Qdisc *qdisc, const Offer *offer) noexcept nogil:
+    cdef const Held *held = &s.pool.helds[offer.number]
+    if (held.mss + held.hdr_len if held.mss else held.wire) > qdisc.max_size:
+        return QDISC_OVERSIZED
+    return enqueue(s, tree, tree.children[qdisc.first_child], offer)
 
 cdef inline uint8_t enqueue_class(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state,
                                   const Offer *offer) noexcept nogil:
     cdef const Class *cls = htb_classify(tree, qdisc, offer)
+    cdef const Qdisc *leaf
     cdef uint8_t verdict
     if cls == NULL:
         if state.queues[0].n >= qdisc.limit:
             return QDISC_LIMIT
         queue_push(s, &state.queues[0], offer.number)
         return PENDING
-    verdict = enqueue(s, tree, cls.leaf, offer)
+    leaf = &tree.qdiscs[cls.leaf]
+    if is_leaf(leaf.kind):
+        verdict = enqueue_leaf(s, tree, leaf, &s.qdiscs[leaf.slot], offer)
+    else:
+        verdict = enqueue(s, tree, cls.leaf, offer)
     if verdict:
         count(&s.classes[cls.slot].counts.drops, 1)
     else:
         leaf_active(s, tree, cls)
     return verdict
+
+cdef inline bint is_leaf(uint8_t kind) noexcept nogil:
+    """It has no disciplines below it."""
+    return kind != HTB and kind != TBF and kind != PRIO
 
 cdef inline uint32_t chosen_flow(const Tree *tree, const Qdisc *qdisc, const Offer *offer) noexcept nogil:
     """The flow that CLASSIFY or a filter names, from 1 on; 0: the hash decides."""
@@ -120,14 +142,15 @@ cdef uint32_t pick(Scheduler *s, const Tree *tree, uint32_t index, uint32_t *lim
         return pick_band(s, tree, qdisc, state, limit)
     if qdisc.kind == TBF:
         return pick_shaped(s, tree, qdisc, state, limit)
+    return pick_leaf(s, tree, qdisc, state)
+
+cdef inline uint32_t pick_leaf(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state) noexcept nogil:
     if not state.picked:
-        if qdisc.kind <= PFIFO_FAST:
-            state.picked = fifo_pick(s, state)
-        elif qdisc.kind == SFQ:
-            state.picked = sfq_pick(s, qdisc, state)
-        else:
-            state.picked = fq_pick(s, tree, qdisc, state)
+        state.picked = fifo_pick(s, state) if qdisc.kind <= PFIFO_FAST else pick_fair(s, tree, qdisc, state)
     return state.picked
+
+cdef uint32_t pick_fair(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state) noexcept nogil:
+    return sfq_pick(s, qdisc, state) if qdisc.kind == SFQ else fq_pick(s, tree, qdisc, state)
 
 cdef inline uint32_t pick_band(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state, uint32_t *limit) noexcept nogil:
     cdef uint32_t band, number
@@ -152,6 +175,8 @@ cdef inline uint32_t pick_shaped(Scheduler *s, const Tree *tree, const Qdisc *qd
 cdef inline uint32_t pick_class(Scheduler *s, const Tree *tree, const Qdisc *qdisc, QdiscState *state, uint32_t *limit) noexcept nogil:
     """What goes unshaped first; then the class whose turn it is. A leaf that holds its frames back stands aside."""
     cdef const Class *cls
+    cdef const Qdisc *leaf
+    cdef QdiscState *below
     cdef uint32_t number
     if not state.picked and state.queues[0].n:
         state.picked = queue_pop(s, &state.queues[0])
@@ -160,11 +185,18 @@ cdef inline uint32_t pick_class(Scheduler *s, const Tree *tree, const Qdisc *qdi
         return state.picked
     while True:
         if not state.picked:
+            if not state.turn:
+                run_end(s, tree)        # or the charge for what has left would come too late
             state.picked_from = htb_turn(s, tree, qdisc, state, &state.picked_level)
             if not state.picked_from:
                 return 0
         cls = &tree.classes[s.classes[state.picked_from].index]
-        number = pick(s, tree, cls.leaf, limit)
+        leaf = &tree.qdiscs[cls.leaf]
+        below = &s.qdiscs[leaf.slot]
+        if is_leaf(leaf.kind):
+            number = pick_leaf(s, tree, leaf, below) if below.qlen else 0
+        else:
+            number = pick(s, tree, cls.leaf, limit)
         if number:
             break
         state.picked = 0
@@ -178,29 +210,75 @@ cdef void take(Scheduler *s, const Tree *tree, uint32_t index, uint32_t number, 
     """The picked frame leaves, or a part of it."""
     cdef const Qdisc *qdisc = &tree.qdiscs[index]
     cdef QdiscState *state = &s.qdiscs[qdisc.slot]
-    state.backlog -= part.wire
-    state.qlen -= part.last
-    charge_bytes(&state.counts, part.wire, part.segments)
+    if is_leaf(qdisc.kind):
+        take_leaf(s, state, number, part)
+        return
+    taken(state, part)
     if qdisc.kind == HTB:
         take_class(s, tree, state, number, part)
     elif qdisc.kind == PRIO:
         take(s, tree, state.picked_from, number, part)
-    elif qdisc.kind == TBF:
+    else:
         tbf_charge(s, qdisc, state, part.wire, part.segments)
         take(s, tree, tree.children[qdisc.first_child], number, part)
-    elif part.last:
+
+cdef inline void taken(QdiscState *state, const Part *part) noexcept nogil:
+    state.backlog -= part.wire
+    state.qlen -= part.last
+    charge_bytes(&state.counts, part.wire, part.segments)
+
+cdef inline void take_leaf(Scheduler *s, QdiscState *state, uint32_t number, const Part *part) noexcept nogil:
+    taken(state, part)
+    if part.last:
         state.picked = 0
         delayed(s, state, &s.pool.helds[number])
 
 cdef inline void take_class(Scheduler *s, const Tree *tree, QdiscState *state, uint32_t number, const Part *part) noexcept nogil:
     cdef const Class *cls
-    state.picked = 0
+    cdef QdiscState *below
     if not state.picked_from:
-        delayed(s, state, &s.pool.helds[number])
+        if part.last:                   # else the rest of it is still the next
+            state.picked = 0
+            delayed(s, state, &s.pool.helds[number])
         return
+    state.picked = 0
     cls = &tree.classes[s.classes[state.picked_from].index]
-    take(s, tree, cls.leaf, number, part)
-    htb_sent(s, tree, cls, state.picked_level, part.wire, part.segments, s.qdiscs[tree.qdiscs[cls.leaf].slot].qlen == 0)
+    below = &s.qdiscs[tree.qdiscs[cls.leaf].slot]
+    if is_leaf(below.kind):
+        take_leaf(s, below, number, part)
+    else:
+        take(s, tree, cls.leaf, number, part)
+    run_on(s, tree, cls, state.picked_level, part, below.qlen)
+
+
+# Runs: several frames of one class, one after another at the same time, are charged for together
+
+cdef inline void run_on(Scheduler *s, const Tree *tree, const Class *cls, uint32_t level, const Part *part,
+                        uint32_t left) noexcept nogil:
+    """Charge for what has left, or leave that for later while neither tokens nor the turn can be used up."""
+    cdef Run *run = &s.run
+    if run.cls == cls.slot:
+        run.wire += part.wire
+        run.segments += part.segments
+        run.frames += 1
+    else:
+        run_end(s, tree)
+        run.cls = cls.slot
+        run.level = level
+        run.wire = part.wire
+        run.segments = part.segments
+        run.frames = 1
+        run.budget = htb_budget(s, tree, cls, level) if left else 0
+    if run.wire > run.budget or not left:
+        run_end(s, tree)
+
+cdef inline void run_end(Scheduler *s, const Tree *tree) noexcept nogil:
+    cdef Run *run = &s.run
+    cdef const Class *cls
+    if run.cls:
+        cls = &tree.classes[s.classes[run.cls].index]
+        run.cls = 0
+        htb_sent(s, tree, cls, run, s.qdiscs[tree.qdiscs[cls.leaf].slot].qlen == 0)
 
 
 # Times that have come
@@ -375,6 +453,7 @@ cdef bint fill(Context *ctx, const Port *port, PortIo *io, uint32_t most) noexce
             put_whole(ctx, port, io, number)
         else:
             put_part(ctx, port, io, number, &part)
+    run_end(s, port.tree)
     return io.tx_n
 
 cdef inline void put_whole(Context *ctx, const Port *port, PortIo *io, uint32_t number) noexcept nogil:

@@ -82,6 +82,8 @@ cdef struct QdiscState:
     uint32_t picked                     # chosen to leave next, and not gone yet; 0: none
     uint32_t picked_from                # ... the child, or class, that it comes from
     uint32_t picked_level               # htb
+    uint32_t turn                       # ... the leaf class whose turn it is, and its level; 0: to be found
+    uint32_t turn_level
     Queue queues[FAST_BANDS]            # of fifos; htb's direct queue
     Queue again                         # of a root: what the device did not take
     # tbf
@@ -131,6 +133,15 @@ cdef struct Wake:
     uint64_t due_ns
     uint32_t item                       # slot of a class; CLASS_SLOTS + slot of a qdisc
 
+cdef struct Run:
+    # Frames of one class of htb that have left one after another and are not charged for yet; `cls` 0: none.
+    uint32_t cls                        # slot
+    uint32_t level                      # that it has its turn at
+    uint32_t wire
+    uint32_t segments
+    uint32_t frames
+    uint32_t budget                     # bytes that change neither modes nor turns
+
 cdef struct Peer:
     # Another worker, as one that hands frames over to it knows it.
     Scheduler *scheduler
@@ -156,6 +167,7 @@ cdef struct Scheduler:
     uint64_t trees[MAX_PORTS]           # generation of the tree in use by each port; 0: none
     uint32_t used_qdiscs                # slots beyond have never had an owner
     uint32_t used_classes
+    Run run
     QdiscState *sending                 # root of the port that is being served
     uint32_t n_peers                    # workers, this one included; 0: it is alone
     Peer peers[MAX_WORKERS]

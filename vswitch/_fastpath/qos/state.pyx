@@ -41,6 +41,7 @@ cdef class SchedulerOwner:
         self._wakes = Arena(f"qos-wakes-{worker}", (WAKES + 1) * (sizeof(Wake) + sizeof(uint32_t)), "qos-wakes/1")
         s.wakes = <Wake *>self._wakes.body()
         s.wake_at = <uint32_t *>(s.wakes + WAKES + 1)
+        assert sizeof(Held) == 128
         total = (helds + 1) * sizeof(Held) + sum(slots_of(memory, size) * size_bytes(size) for size in range(HELD_SIZES))
         self._pool = Arena(f"qos-pool-{worker}", total, "qos-pool/1")
         s.pool.helds = <Held *>self._pool.body()

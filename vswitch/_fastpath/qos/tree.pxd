@@ -77,6 +77,8 @@ cdef struct Class:
     Shape ceil
     int64_t burst_ns
     int64_t cburst_ns
+    double rate_per_ns                  # bytes
+    double ceil_per_ns
     Filters filters
 
 cdef struct Qdisc:
@@ -104,6 +106,7 @@ cdef struct Qdisc:
     uint32_t quantum                    # sfq, fq_codel
     uint32_t max_size                   # tbf
     uint32_t default_minor              # htb
+    uint32_t default_class              # ... the index of that leaf; NO_INDEX: there is none
     uint32_t drop_batch                 # fq_codel, as the next ones
     uint32_t memory_limit
     uint64_t target_ns
@@ -175,7 +178,10 @@ cdef Shape shape_of(view) except *
 
 cdef inline uint64_t shape_ns(const Shape *shape, uint32_t bytes, uint32_t segments) noexcept nogil:
     """How long `bytes` take at the rate; of a super-frame each segment has its overhead and its minimum."""
-    cdef uint64_t length = bytes + <uint64_t>shape.overhead * segments
+    cdef uint64_t length = bytes
+    if not (shape.overhead | shape.mpu):
+        return length * shape.mult >> shape.shift
+    length += <uint64_t>shape.overhead * segments
     if length < <uint64_t>shape.mpu * segments:
         length = <uint64_t>shape.mpu * segments
     return length * shape.mult >> shape.shift

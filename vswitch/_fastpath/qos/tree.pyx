@@ -77,7 +77,7 @@ cdef class CompiledTree(BlockOwner):
 
     cdef _fill_qdisc(self, Qdisc *qdisc, view, uint32_t parent):
         qdisc.serial, qdisc.handle, qdisc.kind, qdisc.parent = view.serial, view.handle, view.kind, parent
-        qdisc.cls = NO_INDEX
+        qdisc.cls = qdisc.default_class = NO_INDEX
         qdisc.slot = self._slots.qdisc(view.serial)
         qdisc.first_child, qdisc.n_children = self._n_children, len(view.children)
         for child in view.children:
@@ -139,6 +139,7 @@ cdef class CompiledTree(BlockOwner):
             self._qdiscs[cls.leaf].cls = self.tree.n_classes
         cls.rate, cls.ceil = shape_of(view.rate), shape_of(view.ceil)
         cls.burst_ns, cls.cburst_ns = view.burst_ns, view.cburst_ns
+        cls.rate_per_ns, cls.ceil_per_ns = view.rate.rate / 1e9, view.ceil.rate / 1e9
         cls.peel = min(view.ceil.rate * PEEL_NS // 10**9, U32)
         if not 0 <= view.prio < HTB_PRIOS:
             raise ValueError(f"a priority of {view.prio}")
@@ -208,6 +209,7 @@ cdef class CompiledTree(BlockOwner):
     cdef _fill_ids(self):
         cdef uint32_t size = 4, at, i
         cdef uint32_t *table
+        cdef Qdisc *qdisc
         while size < 2 * self.tree.n_classes:
             size *= 2
         table = <uint32_t *>self._block(size * sizeof(uint32_t))
@@ -217,3 +219,6 @@ cdef class CompiledTree(BlockOwner):
             while table[at]:
                 at = (at + 1) & self.tree.id_mask
             table[at] = i + 1
+            qdisc = &self._qdiscs[self._classes[i].qdisc]
+            if self._classes[i].class_id == qdisc.handle | qdisc.default_minor and self._classes[i].leaf != NO_INDEX:
+                qdisc.default_class = i
