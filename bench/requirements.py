@@ -11,6 +11,7 @@ from typing import Literal
 
 Compare = Literal["value", "ratio", "difference"]
 Summary = Literal["median", "best", "worst"]
+SHAPER = "vswitch-tc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ def _at_most_more(title: str, metric: str, than: str, must: float, worth: float)
                        must, worth, at_most=True, summary="best", unit="ns")
 
 
+def _shaped(title: str, metric: str, must: float, worth: float) -> Requirement:
+    return Requirement(title, Series(metric, SHAPER), must=must, worth=worth, at_most=True, unit="%")
+
+
 REQUIREMENTS = (
     _beside("TCP, tap to tap / bare TAP relay", "tcp", "relay", must=0.95),
     _beside("TCP, tap to tap / Open vSwitch as installed", "tcp", "ovs", must=5),
@@ -99,4 +104,16 @@ REQUIREMENTS = (
                   60, 25),
     _at_most("iptables-restore of 10,000 rules", "restore", 1, 0.2, "s"),
     _at_most("frames lost meanwhile", "restore-lost", 0, None, "", "worst"),
+    *(_shaped(f"{name.upper()}, TCP at {rate}: error of the rate", f"{name}-{rate}", 2, 0.5)
+      for name in ("htb", "tbf") for rate in ("1mbit", "10mbit", "100mbit", "1gbit", "2gbit")),
+    _shaped("HTB, excess by quantum: the worst class's error", "htb-share", 5, 1),
+    Requirement("HTB, ping beside a backlog - (kernel's + more of an idle one)", Series("htb-ping", SHAPER),
+                "difference", Series("htb-ping-allowed", SHAPER), must=0, at_most=True, unit="us"),
+    Requirement("HTB, ping beside a backlog - kernel's", Series("htb-ping", SHAPER), "difference",
+                Series("htb-ping", "kernel-tc"), worth=0, at_most=True, unit="us"),
+    Requirement("SFQ, 32 flows: Jain's index", Series("fair-sfq", SHAPER), must=0.98, worth=0.995),
+    Requirement("fq_codel, 32 flows: Jain's index", Series("fair-fq_codel", SHAPER), must=0.98, worth=0.995),
+    _beside("TCP, tap to tap, HTB class of 100 Gbit/s / without", "htb-tcp", "vswitch", subject=SHAPER,
+            must=0.9, worth=0.98),
+    _at_most("CPU of 1,000 shaped, idle ports", "htb-idle", 1, None, "% of a core"),
 )

@@ -155,6 +155,13 @@ class SwitchHost:
         return wire
 
 
+def balance(port: dict[str, Any]) -> int:
+    """What a port's account owes: zero at rest."""
+    incoming = port["rx_frames"] + port["copied"] + port["generated"]
+    fates = port["delivered"] + port["consumed"] + port["merged"] + port["queued"] + sum(port["drops"].values())
+    return incoming - fates
+
+
 def _toml(table: dict[str, object]) -> str:
     return "".join(f"{key} = {_value(value)}\n" for key, value in table.items())
 

@@ -47,7 +47,7 @@ class Contender(ABC):
         """Leave each guest its device, all joined; BenchError where that is impossible."""
 
     @property
-    def guests(self) -> tuple[Guest, Guest]:
+    def guests(self) -> tuple[Guest, ...]:
         return self.server, self.client
 
     def setup(self) -> None:
@@ -103,13 +103,14 @@ class Contender(ABC):
                      f"{self.title}: {guest.device}", process=owner)
             self.host.run("ip", "link", "set", guest.device, "netns", guest.name)
 
-    def plug_veths(self) -> tuple[str, str]:
+    def plug_veths(self) -> tuple[str, ...]:
         """Give each guest one end of a veth pair; returns the ends on the host, up."""
-        for guest, port in zip(self.guests, ("port-a", "port-b")):
+        ports = tuple(guest.device.replace("guest", "port") for guest in self.guests)
+        for guest, port in zip(self.guests, ports):
             self.host.run("ip", "link", "add", port, "type", "veth",
                           "peer", guest.device, "netns", guest.name)
             self.host.run("ip", "link", "set", port, "up")
-        return "port-a", "port-b"
+        return ports
 
     def _keep(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         self.processes.append(process)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.contenders.base import Contender
 from bench.namespace import Namespace
-from bench.shell import wait_for
+from bench.shell import WAIT_LIMIT_S, wait_for
 from bench.world import ROOT
 
 PROGRAMS = ROOT / ".venv" / "bin"
@@ -21,9 +21,9 @@ def configuration(run_dir: Path, ports: Iterable[str]) -> str:
     return f'[switch]\nrun_dir = "{run_dir}"\n[[bridge]]\nname = "br0"\n{tables}'
 
 
-def wait_until_applied(run_dir: Path, daemon: subprocess.Popen[bytes]) -> None:
+def wait_until_applied(run_dir: Path, daemon: subprocess.Popen[bytes], limit_s: float = WAIT_LIMIT_S) -> None:
     """The control socket appears when the configuration is in force."""
-    wait_for((run_dir / "control.sock").exists, "vswitchd: its configuration", process=daemon)
+    wait_for((run_dir / "control.sock").exists, "vswitchd: its configuration", process=daemon, limit_s=limit_s)
 
 
 def control(host: Namespace, run_dir: Path, *words: str | Path) -> str:

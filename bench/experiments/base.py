@@ -81,6 +81,8 @@ class Experiment(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     rounds: ClassVar[int | None] = None
     """At most so many rounds (what does not vary needs few); None: as many as asked for."""
+    contenders: ClassVar[tuple[type[Contender], ...]] = ()
+    """Who takes part, where it is not the switch alone."""
 
     @abstractmethod
     def round(self, field: Field, number: int) -> Iterator[Sample]:
@@ -89,8 +91,6 @@ class Experiment(ABC):
 
 class Match(Experiment):
     """Contenders doing the same work in turn."""
-
-    contenders: ClassVar[tuple[type[Contender], ...]]
 
     @abstractmethod
     def measure(self, contender: Contender, field: Field) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,15 +33,15 @@ class HundredPorts(Experiment):
     def round(self, field: Field, number: int) -> Iterator[Sample]:
         if not DAEMON.exists():
             raise BenchError(f"{DAEMON}: not installed")
-        with _namespace(f"hundred-{number}") as host:
+        with a_namespace(f"hundred-{number}") as host:
             directory = SCRATCH / host.name
             directory.mkdir()
             began = time.monotonic()
-            daemon = _start(host, directory)
+            daemon = start_switch(host, directory, (f'name = "hundred-{port}"\nkind = "tap"' for port in range(PORTS)))
             try:
                 wait_until_applied(directory / "run", daemon)
                 yield self._sample("start", time.monotonic() - began)
-                yield self._sample("idle-cpu", _idle_percent(daemon.pid, field.window(IDLE_S)))
+                yield self._sample("idle-cpu", idle_percent(daemon.pid, field.window(IDLE_S)))
                 _flood(host, directory)
                 yield self._sample("memory", _resident_bytes(daemon.pid) / MEGA)
                 yield self._sample("stop", _time_to_stop(daemon))
@@ -53,7 +53,7 @@ class HundredPorts(Experiment):
 
 
 @contextmanager
-def _namespace(name: str) -> Iterator[Namespace]:
+def a_namespace(name: str) -> Iterator[Namespace]:
     namespace = Namespace(name)
     namespace.create()
     try:
@@ -62,14 +62,14 @@ def _namespace(name: str) -> Iterator[Namespace]:
         namespace.delete()
 
 
-def _start(host: Namespace, directory: Path) -> subprocess.Popen[bytes]:
-    ports = (f'name = "hundred-{number}"\nkind = "tap"' for number in range(PORTS))
+def start_switch(host: Namespace, directory: Path, ports: Iterable[str]) -> subprocess.Popen[bytes]:
+    """A daemon with these ports, which may not have been made yet."""
     file = directory / "vswitch.toml"
     file.write_text(configuration(directory / "run", ports))
     return host.start(DAEMON, "--config", file, log=directory / "vswitchd.log")
 
 
-def _idle_percent(pid: int, window: float) -> float:
+def idle_percent(pid: int, window: float) -> float:
     """Processor time of all threads over `window` seconds, in % of one core."""
     time.sleep(SETTLE_S)
     began, before = time.monotonic(), _processor_seconds(pid)

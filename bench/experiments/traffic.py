@@ -14,6 +14,7 @@ from bench.contenders.vde import Vde
 from bench.contenders.vswitch import Vswitch, VswitchNetdev
 from bench.experiments.base import Field, Match, Metric
 from bench.limits import program
+from bench.namespace import Guest
 from bench.shell import BenchError, stop
 
 GIGA = 1e9
@@ -82,7 +83,7 @@ class PingEveryMillisecond(Match):
                   Vde)
 
     def measure(self, contender: Contender, field: Field) -> float:
-        return round_trip(contender, round(field.window(FAST_PINGS)), interval_s=0.001)
+        return round_trip(contender.client, round(field.window(FAST_PINGS)), interval_s=0.001)
 
 
 class PingEverySecond(Match):
@@ -93,19 +94,19 @@ class PingEverySecond(Match):
     contenders = (Vswitch, SpinningTapRelay, TapRelay, KernelBridge)
 
     def measure(self, contender: Contender, field: Field) -> float:
-        return round_trip(contender, round(field.window(SLOW_PINGS)) + 1, interval_s=1)
+        return round_trip(contender.client, round(field.window(SLOW_PINGS)) + 1, interval_s=1)
 
 
-def round_trip(contender: Contender, count: int, interval_s: float) -> float:
-    """Mean of the middle half of the round trips, in us; the first, just after the warm-up, is out.
+def round_trip(guest: Guest, count: int, interval_s: float) -> float:
+    """Mean of the middle half of the guest's round trips to the server, in us; the first, just after the warm-up, is out.
 
     The middle half: ping prints three digits, too coarse for a median, and a mean of all would
     measure the machine's other tenants.
     """
-    told = contender.client.run("ping", "-i", f"{interval_s:g}", "-c", str(count),
-                                SERVER_ADDRESS, limit_s=count * interval_s + 30)
+    told = guest.run("ping", "-i", f"{interval_s:g}", "-c", str(count),
+                     SERVER_ADDRESS, limit_s=count * interval_s + 30)
     times = sorted(float(ms) for ms in re.findall(r"time=([\d.]+) ms", told)[1:])
     if not times:
-        raise BenchError(f"{contender.title}: no ping came back")
+        raise BenchError(f"{guest.name}: no ping came back")
     quarter = len(times) // 4
     return statistics.fmean(times[quarter:len(times) - quarter]) * 1000

@@ -6,13 +6,12 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.lab import Lab, require_root, wait_for
 from tests.routerhost import RouterHost, datagram, listening, repeating
-from tests.switchhost import LIMIT_S, Guest
+from tests.switchhost import LIMIT_S, Guest, balance
 from tests.webserver import require_web_tools, short_connections, start_nginx
 
 GATEWAY, GUEST, NEIGHBOUR = "10.0.0.1", "10.0.0.2", "10.0.0.3"
@@ -70,13 +69,6 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     require_root()
     with Lab() as lab:
         yield Site(lab, request.param)
-
-
-def balance(port: dict[str, Any]) -> int:
-    """What a port's account owes: zero at rest."""
-    incoming = port["rx_frames"] + port["copied"] + port["generated"]
-    fates = port["delivered"] + port["consumed"] + port["merged"] + port["queued"] + sum(port["drops"].values())
-    return incoming - fates
 
 
 def test_connections_come_and_go_while_rules_change(site: Site) -> None:

@@ -9,9 +9,12 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Dot1Q, Ether
 
 from bench import flows, frames
+from bench.experiments.queues import jain
+from bench.experiments.shaping import GUARANTEED, MEGA, QUANTA, share_error
 from bench.requirements import REQUIREMENTS, Requirement, Series
 from bench.verdict import judge
 
+EXCESS = 40 * MEGA
 MINE, THEIRS = Series("tcp", "vswitch"), Series("tcp", "relay")
 SAMPLES = {"tcp": {"vswitch": [8.0, 6.0, 9.0], "relay": [10.0, 5.0, 10.0]}}
 
@@ -81,3 +84,16 @@ def test_a_conversation_uses_every_station_equally_and_repeats():
     for field, stations in ((slice(6, 12), here), (slice(0, 6), there)):
         used = [frame[field] for frame in talk]
         assert {mac: used.count(mac) for mac in stations} == dict.fromkeys(stations, 10)
+
+
+def test_jain_tells_equal_shares_from_unequal_ones():
+    assert jain([3.0] * 32) == pytest.approx(1)
+    assert jain([1.0, 0.0, 0.0, 0.0]) == pytest.approx(1 / 4)
+
+
+def test_the_share_of_the_excess_is_judged_by_the_quantum():
+    wanted = [rate * MEGA + EXCESS * quantum / sum(QUANTA) for rate, quantum in zip(GUARANTEED, QUANTA, strict=True)]
+    reached = {f"1:{10 + number}": bits for number, bits in enumerate(wanted)}
+    assert share_error(reached) == pytest.approx(0)
+    reached["1:12"] += 0.1 * EXCESS
+    assert share_error(reached) == pytest.approx(100 * (0.1 + 1 / 6) / 1.1 * 6 - 100)
