@@ -6,7 +6,7 @@ from bench.experiments.base import Experiment
 from bench.experiments.churn import PortChurn
 from bench.experiments.hooks import HookCost, ManyConnections, NewConnections
 from bench.experiments.lifecycle import HundredPorts
-from bench.experiments.memory import FrameCost, Instructions, TwoWorkers
+from bench.experiments.memory import ClassCost, FrameCost, Instructions, TwoWorkers
 from bench.experiments.queues import Fairness, HtbIdle, HtbPing, TcpHtb
 from bench.experiments.rules import RestoreRules, TcpNat, TcpRules
 from bench.experiments.shaping import HtbRates, HtbShare, TbfRates
@@ -16,6 +16,7 @@ from bench.experiments.traffic import (PingEveryMillisecond, PingEverySecond, Sm
 EXPERIMENTS: tuple[type[Experiment], ...] = (
     TcpTap, TcpNetdev, SmallFrames, PingEveryMillisecond, PingEverySecond,
     PortChurn, HundredPorts, FrameCost, TwoWorkers, Instructions,
+    ClassCost,
     TcpRules, TcpNat, RestoreRules, HookCost, ManyConnections, NewConnections,
     HtbRates, TbfRates, HtbShare, HtbPing, Fairness, TcpHtb, HtbIdle,
 )

@@ -107,6 +107,8 @@ REQUIREMENTS = (
     *(_shaped(f"{name.upper()}, TCP at {rate}: error of the rate", f"{name}-{rate}", 2, 0.5)
       for name in ("htb", "tbf") for rate in ("1mbit", "10mbit", "100mbit", "1gbit", "2gbit")),
     _shaped("HTB, excess by quantum: the worst class's error", "htb-share", 5, 1),
+    _at_most_more("HTB, 10 classes, on top of switching", "htb-10", "htb-0", 60, 25),
+    _at_most_more("HTB, 1,000 classes, on top of switching", "htb-1000", "htb-0", 200, 90),
     Requirement("HTB, ping beside a backlog - (kernel's + more of an idle one)", Series("htb-ping", SHAPER),
                 "difference", Series("htb-ping-allowed", SHAPER), must=0, at_most=True, unit="us"),
     Requirement("HTB, ping beside a backlog - kernel's", Series("htb-ping", SHAPER), "difference",

@@ -242,6 +242,10 @@ cdef inline void htb_charge(Scheduler *s, const Tree *tree, const Class *cls, co
     cdef ClassState *state = &s.classes[cls.slot]
     cdef int64_t elapsed = htb_elapsed(s, state), wait = 0, slack
     cdef uint8_t mode = state.mode
+    count(&state.counts.bytes, run.wire)
+    count(&state.counts.packets, run.segments)
+    if has_plenty(s, cls, state, run, elapsed):
+        return
     if cls.level >= run.level:
         if cls.level == run.level:
             count(&state.lends, run.frames)
@@ -258,8 +262,6 @@ cdef inline void htb_charge(Scheduler *s, const Tree *tree, const Class *cls, co
             slack = state.ctokens - cls.cburst_ns
         state.slack = 0 if slack < 0 else slack if slack < state.slack else state.slack
     state.charged_ns = s.now_ns
-    count(&state.counts.bytes, run.wire)
-    count(&state.counts.packets, run.segments)
     set_mode(s, tree, cls, htb_mode(state, 0, &wait))
     if state.mode == mode:
         return                          # should it be due earlier than it need be, it is asked again then
@@ -267,6 +269,22 @@ cdef inline void htb_charge(Scheduler *s, const Tree *tree, const Class *cls, co
         wake_forget(s, cls.slot)
     else:
         htb_wait(s, cls, wait)
+
+cdef inline bint has_plenty(Scheduler *s, const Class *cls, ClassState *state, const Run *run, int64_t elapsed) noexcept nogil:
+    """The short way for a class that can send, and still can afterwards; false: nothing has been done."""
+    cdef int64_t tokens, ctokens
+    if state.mode != CAN_SEND or state.slack or cls.level < run.level:
+        return False
+    tokens = least(state.tokens + elapsed, cls.burst_ns) - <int64_t>shape_ns(&cls.rate, run.wire, run.segments)
+    ctokens = least(state.ctokens + elapsed, cls.cburst_ns) - <int64_t>shape_ns(&cls.ceil, run.wire, run.segments)
+    if tokens < 0 or ctokens < 0:
+        return False
+    if cls.level == run.level:
+        count(&state.lends, run.frames)
+    state.tokens = tokens
+    state.ctokens = ctokens
+    state.charged_ns = s.now_ns
+    return True
 
 cdef inline int64_t spend(int64_t tokens, int64_t limit, uint64_t cost) noexcept nogil:
     if tokens > limit:

@@ -5,7 +5,7 @@ from ..core.ip cimport PROTO_TCP, PROTO_UDP
 from ..core.native cimport load16be, load32, load32be, load64, mix64
 from ..core.wire cimport ETH_MACS
 from ..io.vnet cimport ETH_P_IP, ETH_P_IPV6, IPV4_HLEN, IPV6_HLEN
-from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, KEY_VLAN, Filter, Filters, Key, Tree, value_hash
+from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, KEY_VLAN, Filter, Filters, Key, RUN_KEYS, Tree, value_hash
 
 cdef enum:
     ETH_HEADER = 14                     # as filters see it: without a tag
@@ -92,18 +92,27 @@ cdef inline const Filter *found_in_run(const Tree *tree, const Filter *first, co
     """Of a run of filters that ask the same of different values: the one that matches, found by hash; NULL: none."""
     cdef const Filter *filter
     cdef uint64_t hash = 0
-    cdef uint32_t k, at, word = 0
-    for k in range(first.first_key, first.first_key + first.n_keys):
-        if not key_word(offer, &tree.keys[k], &word):
+    cdef uint32_t words[RUN_KEYS]
+    cdef uint32_t k, at
+    for k in range(first.n_keys):
+        if not key_word(offer, &tree.keys[first.first_key + k], &words[k]):
             return NULL
-        hash = value_hash(hash, word & tree.keys[k].mask)
+        words[k] &= tree.keys[first.first_key + k].mask
+        hash = value_hash(hash, words[k])
     at = <uint32_t>(hash >> 32) & first.run_mask
     while tree.runs[first.run_slots + at]:
         filter = &tree.filters[tree.runs[first.run_slots + at] - 1]
-        if filter_holds(tree, offer, filter):
+        if has_values(&tree.keys[filter.first_key], words, filter.n_keys):
             return filter
         at = (at + 1) & first.run_mask
     return NULL
+
+cdef inline bint has_values(const Key *keys, const uint32_t *words, uint32_t n) noexcept nogil:
+    cdef uint32_t k
+    for k in range(n):
+        if keys[k].value != words[k]:
+            return False
+    return True
 
 cdef inline uint32_t priority_of(const Offer *offer) noexcept nogil:
     """The kernel's skb->priority: what CLASSIFY has set, or by the TOS (rt_tos2priority)."""

@@ -29,6 +29,7 @@ cdef enum KeyBase:
 
 cdef enum:
     RUN_MIN = 8                         # filters of one shape in a row that are worth a table
+    RUN_KEYS = 8                        # ... with so many keys at most
     POLICERS = 16                       # a port
     NO_INDEX = 0xffffffff
     HTB_LEVELS = 8                      # TC_HTB_MAXDEPTH

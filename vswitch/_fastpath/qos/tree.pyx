@@ -216,7 +216,7 @@ cdef class CompiledTree(BlockOwner):
         at = filters.first
         for _, run in groupby(views, key=shape_of_filter):
             n = len(list(run))
-            if n >= RUN_MIN:
+            if n >= RUN_MIN and self._filters[at].n_keys <= RUN_KEYS:
                 self._fill_run(at, n)
             at += n
         return filters
