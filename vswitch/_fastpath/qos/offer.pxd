@@ -58,6 +58,8 @@ cdef inline bint key_holds(const Offer *offer, const Key *key) noexcept nogil:
 
 cdef inline bint filter_holds(const Tree *tree, const Offer *offer, const Filter *filter) noexcept nogil:
     cdef uint32_t k
+    if filter.protocol and filter.protocol != offer.ethertype:
+        return False
     for k in range(filter.first_key, filter.first_key + filter.n_keys):
         if not key_holds(offer, &tree.keys[k]):
             return False
@@ -94,6 +96,8 @@ cdef inline const Filter *found_in_run(const Tree *tree, const Filter *first, co
     cdef uint64_t hash = 0
     cdef uint32_t words[RUN_KEYS]
     cdef uint32_t k, at
+    if first.protocol and first.protocol != offer.ethertype:
+        return NULL
     for k in range(first.n_keys):
         if not key_word(offer, &tree.keys[first.first_key + k], &words[k]):
             return NULL

@@ -453,10 +453,33 @@ cdef bint fill(Context *ctx, const Port *port, PortIo *io, uint32_t most) noexce
         take(s, port.tree, 0, number, &part)
         if part.last and not s.pool.helds[number].gone:
             put_whole(ctx, port, io, number)
+            if s.run.cls:
+                follow(ctx, port, io, most)
         else:
             put_part(ctx, port, io, number, &part)
     run_end(s, port.tree)
     return io.tx_n
+
+cdef inline void follow(Context *ctx, const Port *port, PortIo *io, uint32_t most) noexcept nogil:
+    """More frames of the class whose run it is, straight from its fifo: what pick and take would do, the run being on."""
+    cdef Scheduler *s = ctx.scheduler
+    cdef const Class *cls = &port.tree.classes[s.classes[s.run.cls].index]
+    cdef QdiscState *below = &s.qdiscs[port.tree.qdiscs[cls.leaf].slot]
+    cdef const Held *held
+    cdef uint32_t number
+    cdef Part part
+    if cls.qdisc or below.kind > BFIFO:
+        return                          # there are others to ask first
+    while s.run.cls and io.tx_n < most:
+        held = &s.pool.helds[below.queues[0].head]
+        if held.wire > cls.peel and held.segments > 1:
+            return
+        number = queue_pop(s, &below.queues[0])
+        part = Part(held.wire, held.segments, True)
+        taken(s.sending, &part)
+        take_leaf(s, below, number, &part)
+        run_on(s, port.tree, cls, s.run.level, &part, below.qlen)
+        put_whole(ctx, port, io, number)
 
 cdef inline void put_whole(Context *ctx, const Port *port, PortIo *io, uint32_t number) noexcept nogil:
     cdef const Held *held = &ctx.scheduler.pool.helds[number]

@@ -54,6 +54,7 @@ cdef struct Filter:
     uint32_t first_key
     uint32_t n_keys
     uint32_t class_id
+    uint16_t protocol                   # EtherType behind all tags; 0: any
     uint32_t run                        # how many from this one on ask the same of different values; 0: no such run
     uint32_t run_mask                   # of the table that finds them by value, and its place in Tree.runs
     uint32_t run_slots

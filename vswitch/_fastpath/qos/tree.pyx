@@ -27,9 +27,20 @@ cdef Shape shape_of(view) except *:
     return shape
 
 
+def is_protocol(key):
+    """Whether it asks for one EtherType, which a filter has a place for."""
+    return key.base == KEY_PROTOCOL and key.mask & 0xffff == 0xffff and key.value & 0xffff
+
+
+def protocol_of(view):
+    """The EtherType that a filter is for; 0: any, or more than one."""
+    found = {key.value & 0xffff for key in view.keys if is_protocol(key)}
+    return found.pop() if len(found) == 1 else 0
+
+
 def shape_of_filter(view):
-    """What a filter looks at, whatever value it wants to see there."""
-    return tuple([(key.base, key.offset, key.mask) for key in view.keys])
+    """What a filter looks at, whatever value it wants to see there, and which protocol it is for."""
+    return protocol_of(view), tuple([(key.base, key.offset, key.mask) for key in view.keys])
 
 
 cdef class CompiledTree(BlockOwner):
@@ -207,9 +218,12 @@ cdef class CompiledTree(BlockOwner):
         for view in views:
             filter = &self._filters[self._n_filters]
             filter.run = 0
-            filter.first_key, filter.n_keys, filter.class_id = self._n_keys, len(view.keys), view.class_id
+            filter.first_key, filter.class_id, filter.protocol = self._n_keys, view.class_id, protocol_of(view)
             self._n_filters += 1
             for asked in view.keys:
+                if is_protocol(asked) and filter.protocol:
+                    continue
+                filter.n_keys += 1
                 key = &self._keys[self._n_keys]
                 key.base, key.offset, key.mask, key.value = asked.base, asked.offset, asked.mask, asked.value & asked.mask
                 self._n_keys += 1
