@@ -6,7 +6,7 @@ has, a header block (virtio-net header, MACs, tag) goes in front of the shared r
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from ..core.context cimport Context, PortIo
+from ..core.context cimport Context
 from ..core.frame cimport FRAME_CUT, FRAME_TAGGED, VNET_LEN, Frame
 from ..core.native cimport store16be
 from ..core.snapshot cimport Port
@@ -21,35 +21,27 @@ from .vlan cimport leaves_tagged
 cdef inline void enqueue(Context *ctx, const Port *port, const Frame *frame) noexcept nogil:
     """One copy of the frame for the port. The frame's memory must stay as it is until transmit."""
     cdef TxEntry entry
+    cdef TxEntry *next
     cdef bint tagged = leaves_tagged(port, frame)
-    if port.tree != NULL:
-        enqueue_held(ctx, port, frame, tagged)
-    elif frame.flags & FRAME_CUT:
+    if frame.flags & FRAME_CUT:
+        name_fragments(ctx, port, frame, tagged)
         form(&entry, frame, tagged)
         cut_up(ctx, port, &entry, ETH_HLEN + VLAN_HLEN * tagged, frame.cut if frame.cut < port.mtu else port.mtu)
-    elif frame.needs & ~port.offloads:
+    elif frame.needs & ~port.offloads and port.tree == NULL:
         form(&entry, frame, tagged)
         finish(ctx, port, &entry, ETH_HLEN + VLAN_HLEN * tagged)
     else:
-        form(next_entry(ctx, port), frame, tagged)
+        next = next_entry(ctx, port)
+        form(next, frame, tagged)
+        if port.tree != NULL:           # its disciplines look at the frame; what the port cannot do is done when it leaves
+            next.frame = <uint8_t>(frame - ctx.burst.frames)
+            next.l2_len = <uint8_t>(ETH_HLEN + VLAN_HLEN * tagged)
+            next.needs = frame.needs
 
-cdef inline void enqueue_held(Context *ctx, const Port *port, const Frame *frame, bint tagged) noexcept nogil:
-    """The same for a port with queueing disciplines. What the port cannot do is done when the frame leaves."""
-    cdef uint8_t number = <uint8_t>(frame - ctx.burst.frames), l2_len = <uint8_t>(ETH_HLEN + VLAN_HLEN * tagged)
-    cdef PortIo *io = &ctx.io[port.id]
-    cdef TxEntry *next
-    cdef TxEntry entry
-    if frame.flags & FRAME_CUT:
-        io.frame = number
-        io.l2_len = l2_len
-        form(&entry, frame, tagged)
-        cut_up(ctx, port, &entry, l2_len, frame.cut if frame.cut < port.mtu else port.mtu)
-        return
-    next = next_entry(ctx, port)
-    form(next, frame, tagged)
-    next.frame = number
-    next.l2_len = l2_len
-    next.needs = frame.needs
+cdef inline void name_fragments(Context *ctx, const Port *port, const Frame *frame, bint tagged) noexcept nogil:
+    """Whose fragments those are that will be put for the port."""
+    ctx.io[port.id].frame = <uint8_t>(frame - ctx.burst.frames)
+    ctx.io[port.id].l2_len = <uint8_t>(ETH_HLEN + VLAN_HLEN * tagged)
 
 cdef inline void cut_up(Context *ctx, const Port *port, const TxEntry *entry, uint32_t l2_len, uint32_t size) noexcept nogil:
     """Send the frame of `entry` as IP fragments of at most `size` bytes; what checksum was open is complete then."""
