@@ -17,9 +17,10 @@ from .io.segment cimport BOUNCE
 from .l2.egress cimport enqueue
 from .l2.parse cimport parse_frame
 from .qos.adopt cimport adopt_trees
+from .qos.due cimport wake_due
 from .qos.held cimport keep_lent
 from .io.send cimport send_now
-from .qos.scheduler cimport fill, hold, serve, wake_due
+from .qos.scheduler cimport fill, hold, serve
 from .qos.state cimport SchedulerOwner, set_ready
 from .qos.state import SLOTS
 from .qos.tree cimport CompiledTree

@@ -21,20 +21,23 @@ from ..io.account cimport ended
 from ..io.segment cimport finish
 from ..io.send cimport send_now
 from ..io.ring cimport Ring
+from .classify cimport band_of, chosen_flow
+from .due cimport wake_due
 from .fifo cimport fifo_enqueue, fifo_pick
 from .fq_codel cimport fq_enqueue, fq_pick
 from .handover cimport Handed, hand_over, next_handed, wake_home
 from .held cimport Held, held_free, held_new, keep_lent
 from .hold cimport describe, describe_held
-from .htb cimport MAJOR, MINOR, htb_budget, htb_classify, htb_due, htb_sent, htb_turn, leaf_active, leaf_idle
-from .offer cimport NO_CLASS, Offer, filtered, priority_of
+from .htb cimport htb_classify, htb_turn, leaf_active, leaf_idle
+from .offer cimport Offer
 from .peel cimport NO_LIMIT, PEEL_BLOCK, Part, part_of, peel
-from .queue cimport book_loss, charge_bytes, delayed, lose, queue_pop, queue_push
+from .queue cimport book_loss, delayed, lose, queue_pop, queue_push
+from .run cimport follow, run_end, run_on, take_leaf, taken
 from .sfq cimport sfq_enqueue, sfq_pick
-from .state cimport CLASS_SLOTS, ClassState, QdiscState, Run, Scheduler, set_ready
+from .state cimport CLASS_SLOTS, QdiscState, Scheduler, set_ready
 from .tbf cimport tbf_charge, tbf_conforms
 from .tree cimport *
-from .wake cimport wake_forget, wake_set
+from .wake cimport wake_set
 
 cdef enum:
     RETRY_NS = 100000                   # before a device that took no more is asked again
@@ -103,30 +106,6 @@ cdef inline uint8_t enqueue_class(Scheduler *s, const Tree *tree, const Qdisc *q
     else:
         leaf_active(s, tree, cls)
     return verdict
-
-cdef inline bint is_leaf(uint8_t kind) noexcept nogil:
-    """It has no disciplines below it."""
-    return kind != HTB and kind != TBF and kind != PRIO
-
-cdef inline uint32_t chosen_flow(const Tree *tree, const Qdisc *qdisc, const Offer *offer) noexcept nogil:
-    """The flow that CLASSIFY or a filter names, from 1 on; 0: the hash decides."""
-    cdef uint32_t class_id = offer.class_id
-    if qdisc.handle and class_id & MAJOR == qdisc.handle:
-        return class_id & MINOR
-    return filtered(tree, &qdisc.filters, offer) & MINOR if qdisc.filters.n else 0
-
-cdef inline uint32_t band_of(const Tree *tree, const Qdisc *qdisc, const Offer *offer) noexcept nogil:
-    """prio_classify."""
-    cdef uint32_t band = priority_of(offer)
-    if band & MAJOR != qdisc.handle or not qdisc.handle:
-        if qdisc.filters.n:
-            band = filtered(tree, &qdisc.filters, offer)
-        if not qdisc.filters.n or band == NO_CLASS:
-            band = priority_of(offer)
-            return qdisc.priomap[band & (PRIOMAP - 1) if not band & MAJOR else 0]
-    band = (band & MINOR) - 1
-    return band if band < qdisc.n_children else qdisc.priomap[0]
-
 
 # ... and out
 
@@ -224,17 +203,6 @@ cdef void take(Scheduler *s, const Tree *tree, uint32_t index, uint32_t number, 
         tbf_charge(s, qdisc, state, part.wire, part.segments)
         take(s, tree, tree.children[qdisc.first_child], number, part)
 
-cdef inline void taken(QdiscState *state, const Part *part) noexcept nogil:
-    state.backlog -= part.wire
-    state.qlen -= part.last
-    charge_bytes(&state.counts, part.wire, part.segments)
-
-cdef inline void take_leaf(Scheduler *s, QdiscState *state, uint32_t number, const Part *part) noexcept nogil:
-    taken(state, part)
-    if part.last:
-        state.picked = 0
-        delayed(s, state, &s.pool.helds[number])
-
 cdef inline void take_class(Scheduler *s, const Tree *tree, QdiscState *state, uint32_t number, const Part *part) noexcept nogil:
     cdef const Class *cls
     cdef QdiscState *below
@@ -251,72 +219,6 @@ cdef inline void take_class(Scheduler *s, const Tree *tree, QdiscState *state, u
     else:
         take(s, tree, cls.leaf, number, part)
     run_on(s, tree, cls, state.picked_level, part, below.qlen)
-
-
-# Runs: several frames of one class, one after another at the same time, are charged for together
-
-cdef inline void run_on(Scheduler *s, const Tree *tree, const Class *cls, uint32_t level, const Part *part,
-                        uint32_t left) noexcept nogil:
-    """Charge for what has left, or leave that for later while neither tokens nor the turn can be used up."""
-    cdef Run *run = &s.run
-    if run.cls == cls.slot:
-        run.wire += part.wire
-        run.segments += part.segments
-        run.frames += 1
-    else:
-        run_end(s, tree)
-        run.cls = cls.slot
-        run.level = level
-        run.wire = part.wire
-        run.segments = part.segments
-        run.frames = 1
-        run.budget = htb_budget(s, tree, cls, level) if left else 0
-    if run.wire > run.budget or not left:
-        run_end(s, tree)
-
-cdef inline void run_end(Scheduler *s, const Tree *tree) noexcept nogil:
-    cdef Run *run = &s.run
-    cdef const Class *cls
-    if run.cls:
-        cls = &tree.classes[s.classes[run.cls].index]
-        run.cls = 0
-        htb_sent(s, tree, cls, run, s.qdiscs[tree.qdiscs[cls.leaf].slot].qlen == 0)
-
-
-# Times that have come
-
-cdef inline const Tree *tree_of(Scheduler *s, uint32_t port) noexcept nogil:
-    return s.snapshot.ports[port].tree
-
-cdef void wake_due(Scheduler *s) noexcept nogil:
-    """Whoever waited for a time up to now may do what it waited for."""
-    cdef uint32_t item
-    while s.n_wakes and s.wakes[0].due_ns <= s.now_ns:
-        item = s.wakes[0].item
-        if item < CLASS_SLOTS:
-            wake_class(s, &s.classes[item])
-        else:
-            wake_forget(s, item)
-            wake_qdisc(s, &s.qdiscs[item - CLASS_SLOTS])
-
-cdef inline void wake_class(Scheduler *s, ClassState *state) noexcept nogil:
-    cdef const Tree *tree = tree_of(s, state.port)
-    cdef const Class *cls = &tree.classes[state.index]
-    htb_due(s, tree, cls)
-    wake_above(s, tree, cls.qdisc)
-    if s.qdiscs[tree.qdiscs[cls.qdisc].slot].qlen:
-        set_ready(s, state.port)
-
-cdef inline void wake_qdisc(Scheduler *s, QdiscState *state) noexcept nogil:
-    wake_above(s, tree_of(s, state.port), state.index)
-    set_ready(s, state.port)
-
-cdef inline void wake_above(Scheduler *s, const Tree *tree, uint32_t index) noexcept nogil:
-    """Classes of htb above had stood aside for a discipline that held its frames back."""
-    while index != NO_INDEX:
-        if tree.qdiscs[index].cls != NO_INDEX and s.qdiscs[tree.qdiscs[index].slot].qlen:
-            leaf_active(s, tree, &tree.classes[tree.qdiscs[index].cls])
-        index = tree.qdiscs[index].parent
 
 
 # Ports
@@ -452,34 +354,13 @@ cdef bint fill(Context *ctx, const Port *port, PortIo *io, uint32_t most) noexce
         part = part_of(&s.pool.helds[number], limit)
         take(s, port.tree, 0, number, &part)
         if part.last and not s.pool.helds[number].gone:
-            put_whole(ctx, port, io, number)
-            if s.run.cls:
-                follow(ctx, port, io, most)
+            while number:
+                put_whole(ctx, port, io, number)
+                number = follow(s, port.tree) if io.tx_n < most else 0
         else:
             put_part(ctx, port, io, number, &part)
     run_end(s, port.tree)
     return io.tx_n
-
-cdef inline void follow(Context *ctx, const Port *port, PortIo *io, uint32_t most) noexcept nogil:
-    """More frames of the class whose run it is, straight from its fifo: what pick and take would do, the run being on."""
-    cdef Scheduler *s = ctx.scheduler
-    cdef const Class *cls = &port.tree.classes[s.classes[s.run.cls].index]
-    cdef QdiscState *below = &s.qdiscs[port.tree.qdiscs[cls.leaf].slot]
-    cdef const Held *held
-    cdef uint32_t number
-    cdef Part part
-    if cls.qdisc or below.kind > BFIFO:
-        return                          # there are others to ask first
-    while s.run.cls and io.tx_n < most:
-        held = &s.pool.helds[below.queues[0].head]
-        if held.wire > cls.peel and held.segments > 1:
-            return
-        number = queue_pop(s, &below.queues[0])
-        part = Part(held.wire, held.segments, True)
-        taken(s.sending, &part)
-        take_leaf(s, below, number, &part)
-        run_on(s, port.tree, cls, s.run.level, &part, below.qlen)
-        put_whole(ctx, port, io, number)
 
 cdef inline void put_whole(Context *ctx, const Port *port, PortIo *io, uint32_t number) noexcept nogil:
     cdef const Held *held = &ctx.scheduler.pool.helds[number]

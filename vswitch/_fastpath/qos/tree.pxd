@@ -196,6 +196,10 @@ cdef inline uint64_t shape_ns(const Shape *shape, uint32_t bytes, uint32_t segme
         length = <uint64_t>shape.mpu * segments
     return length * shape.mult >> shape.shift
 
+cdef inline bint is_leaf(uint8_t kind) noexcept nogil:
+    """A discipline of the kind has none below it."""
+    return kind != HTB and kind != TBF and kind != PRIO
+
 cdef inline uint64_t value_hash(uint64_t hash, uint32_t value) noexcept nogil:
     """Of the values of a filter's keys, one after another. Who sends can make them collide, at the price of a few looks: a
     run is half empty, and holds what the administrator put there."""
