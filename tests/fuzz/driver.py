@@ -17,6 +17,7 @@ import sys
 from dataclasses import replace
 
 from tests.fuzz.frames import VIDS, Mutator
+from tests.fuzz.queues import policers, tree
 from tests.fuzz.routed import Router
 from tests.switchboard import SECOND, Switchboard
 from vswitch._fastpath import _probe
@@ -96,6 +97,8 @@ class Fuzzer:
             "isolated": rng.random() < 0.2,
             "hairpin": rng.random() < 0.2,
             "mac_limit": rng.choice((0, 0, 1, 10)),
+            "tree": tree(rng),
+            "policers": policers(rng),
             "storm": (0, 0, 0) if rng.random() < 0.8 else tuple(rng.choice((0, 10, 1000, 10**9)) for _ in range(3)),
         }
 

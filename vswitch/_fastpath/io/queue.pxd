@@ -21,7 +21,6 @@ cdef inline TxEntry *next_entry(Context *ctx, const Port *port) noexcept nogil:
     if io.tx_n == TX_QUEUE:
         send(ctx, port, io)
     io.tx_n += 1
-    io.tx[io.tx_n - 1].held = 0
     return &io.tx[io.tx_n - 1]
 
 cdef inline void transmit(Context *ctx) noexcept nogil:

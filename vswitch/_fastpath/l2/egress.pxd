@@ -51,6 +51,7 @@ cdef inline void cut_up(Context *ctx, const Port *port, const TxEntry *entry, ui
     fragment(ctx, port, &ctx.io[port.id], data, l2_len, size, entry.counted)
 
 cdef inline void form(TxEntry *entry, const Frame *frame, bint tagged) noexcept nogil:
+    entry.held = 0
     if tagged == <bint>(frame.flags & FRAME_TAGGED):
         entry.head = frame.data - VNET_LEN
         entry.head_len = VNET_LEN + frame.len

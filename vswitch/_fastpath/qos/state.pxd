@@ -19,7 +19,7 @@ from .tree cimport FAST_BANDS, HTB_LEVELS, HTB_PRIOS
 cdef enum:
     QDISC_SLOTS = 16384                 # a worker
     CLASS_SLOTS = 32768
-    FLOW_SLOTS = 1 << 20
+    FLOW_SLOTS = 1 << 22
     WORD_SLOTS = 1 << 18
     WAKES = CLASS_SLOTS + QDISC_SLOTS   # items of the wake-up heap: classes, then qdiscs
     DELAYS = 24                         # below 1 us, 2 us, 4 us, ...; the last: longer
