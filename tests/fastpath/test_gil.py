@@ -70,7 +70,8 @@ def test_neither_does_what_it_calls_in_other_units(unit: Path, name: str):
 
 def test_the_ip_stages_and_the_rare_half_are_found():
     assert {"ip_dissect", "ip_prerouting", "ip_route", "ip_forward"} <= {name for _, name in rare_functions()}
-    assert {"router_tick", "serve_packet", "bind_connection", "refuse", "walk_way", "ct_confirm", "gather"} <= {
+    assert {"router_tick", "serve_packet", "bind_connection", "refuse", "walk_way", "ct_confirm", "gather", "hold", "serve",
+            "take_handed", "adopt_trees"} <= {
         name for _, name in rare_functions()
     }
 

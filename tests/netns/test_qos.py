@@ -5,13 +5,14 @@ Bounds are wide: a busy machine must not fail them, and what has no limit at all
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from tests.lab import Lab, require_root, wait_for
+from tests.lab import Lab, inside, require_root, wait_for
 from tests.qoshost import QosHost, flood, floods
 from tests.switchboard import BROADCAST, ethernet, tag
 from tests.switchhost import LIMIT_S
@@ -207,3 +208,31 @@ def test_the_excess_is_shared_by_quantum(site: Site) -> None:
         after = host.counted(port)
     more, less = (after[handle].sent - before[handle].sent for handle in ("1:10", "1:20"))
     assert more / less == pytest.approx((3 + 12) / (3 + 6), rel=0.1)
+
+
+def test_rules_choose_the_class(site: Site) -> None:
+    """CLASSIFY says it outright, MARK by way of a filter; the rest goes where the default is."""
+    host, port = site.host, site.server.name
+    host.tc(
+        port,
+        "qdisc add root handle 1: htb default 12",
+        *(f"class add parent 1: classid 1:{minor} htb rate 100mbit" for minor in (10, 11, 12)),
+        "filter add parent 1: handle 7 fw flowid 1:11",
+    )
+    host.iptables(*"-t mangle -A POSTROUTING -p udp --dport 1010 -j CLASSIFY --set-class 1:10".split())
+    host.iptables(*"-t mangle -A FORWARD -p udp --dport 1011 -j MARK --set-mark 7".split())
+    try:
+        with inside(site.noisy.netns):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sock:
+            for sent, (dport, handle) in enumerate(((1010, "1:10"), (1011, "1:11"), (1012, "1:12"))):
+                before = host.counted(port)
+                for _ in range(sent + 3):
+                    sock.sendto(b"x", (SERVER, dport))
+                more = before[handle].packets + sent + 3
+                wait_for(lambda more=more, handle=handle: host.counted(port)[handle].packets >= more, LIMIT_S, handle)
+                after = host.counted(port)
+                others = {"1:10", "1:11"} - {handle}  # what is not asked for, ARP say, comes to the default
+                assert all(after[other].packets == before[other].packets for other in others)
+    finally:
+        host.iptables(*"-t mangle -F".split())
