@@ -4,6 +4,7 @@ While a run is on neither modes nor turns can change (htb_budget), so its frames
 """
 from libc.stdint cimport uint32_t
 
+from ..core.native cimport count
 from .held cimport Held
 from .htb cimport htb_budget, htb_sent
 from .peel cimport Part
@@ -37,6 +38,7 @@ cdef inline void run_on(Scheduler *s, const Tree *tree, const Class *cls, uint32
         run.wire = part.wire
         run.segments = part.segments
         run.frames = 1
+        run.more_wire = run.more_segments = run.more_frames = run.at_once = 0
         run.budget = htb_budget(s, tree, cls, level) if left else 0
     if run.wire > run.budget or not left:
         run_end(s, tree)
@@ -44,21 +46,27 @@ cdef inline void run_on(Scheduler *s, const Tree *tree, const Class *cls, uint32
 cdef inline void run_end(Scheduler *s, const Tree *tree) noexcept nogil:
     cdef Run *run = &s.run
     cdef const Class *cls
+    cdef QdiscState *below
     if run.cls:
         cls = &tree.classes[s.classes[run.cls].index]
+        below = &s.qdiscs[tree.qdiscs[cls.leaf].slot]
         run.cls = 0
-        htb_sent(s, tree, cls, run, s.qdiscs[tree.qdiscs[cls.leaf].slot].qlen == 0)
+        if run.more_frames:
+            settle_run(run, s.sending)
+            settle_run(run, below)
+            count(&below.delays[0], run.at_once)
+        htb_sent(s, tree, cls, run, below.qlen == 0)
 
 cdef inline uint32_t follow(Scheduler *s, const Tree *tree) noexcept nogil:
     """The next frame of the run, taken already; 0: there is none, or others are to be asked first."""
     cdef const Class *cls
     cdef QdiscState *below
     cdef const Held *held
+    cdef Run *run = &s.run
     cdef uint32_t number
-    cdef Part part
-    if not s.run.cls:
+    if not run.cls:
         return 0
-    cls = &tree.classes[s.classes[s.run.cls].index]
+    cls = &tree.classes[s.classes[run.cls].index]
     below = &s.qdiscs[tree.qdiscs[cls.leaf].slot]
     if cls.qdisc or below.kind > BFIFO:
         return 0
@@ -66,8 +74,21 @@ cdef inline uint32_t follow(Scheduler *s, const Tree *tree) noexcept nogil:
     if held.wire > cls.peel and held.segments > 1:
         return 0
     number = queue_pop(s, &below.queues[0])
-    part = Part(held.wire, held.segments, True)
-    taken(s.sending, &part)
-    take_leaf(s, below, number, &part)
-    run_on(s, tree, cls, s.run.level, &part, below.qlen)
+    if held.since_ns == s.now_ns:
+        run.at_once += 1
+    else:
+        delayed(s, below, held)
+    run.wire += held.wire
+    run.segments += held.segments
+    run.frames += 1
+    run.more_wire += held.wire
+    run.more_segments += held.segments
+    run.more_frames += 1
+    if run.wire > run.budget or not below.queues[0].n:
+        run_end(s, tree)
     return number
+
+cdef inline void settle_run(Run *run, QdiscState *state) noexcept nogil:
+    state.qlen -= run.more_frames
+    state.backlog -= run.more_wire
+    charge_bytes(&state.counts, run.more_wire, run.more_segments)

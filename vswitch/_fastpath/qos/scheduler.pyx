@@ -207,6 +207,7 @@ cdef inline void take_class(Scheduler *s, const Tree *tree, QdiscState *state, u
     cdef const Class *cls
     cdef QdiscState *below
     if not state.picked_from:
+        count(&state.direct, part.segments)
         if part.last:                   # else the rest of it is still the next
             state.picked = 0
             delayed(s, state, &s.pool.helds[number])

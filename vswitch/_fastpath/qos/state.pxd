@@ -101,6 +101,7 @@ cdef struct QdiscState:
     FlowList olds
     uint32_t mtu                        # of the port, Ethernet header included
     uint64_t max_packet
+    uint64_t direct                     # htb: packets that left unshaped
     uint64_t new_flow_count
     uint64_t drop_overlimit
     uint64_t drop_overmemory
@@ -141,6 +142,11 @@ cdef struct Run:
     uint32_t segments
     uint32_t frames
     uint32_t budget                     # bytes that change neither modes nor turns
+    # Of those that came straight from the fifo, what its and the root's counters do not know yet:
+    uint32_t more_wire
+    uint32_t more_segments
+    uint32_t more_frames
+    uint32_t at_once                    # that had not waited at all
 
 cdef struct Peer:
     # Another worker, as one that hands frames over to it knows it.

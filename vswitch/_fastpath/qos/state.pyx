@@ -8,7 +8,7 @@ from ..core.native cimport relaxed_load64
 from ..core.tx cimport TX_QUEUE
 from .held cimport HELD_SIZES, Held, size_bytes
 from .peel cimport PEEL_BLOCK
-from .tree cimport FQ_CODEL
+from .tree cimport FQ_CODEL, HTB
 from .state cimport *
 
 cdef enum:
@@ -69,7 +69,9 @@ cdef class SchedulerOwner:
         if state.serial != serial:
             return None
         extra = ()
-        if state.kind == FQ_CODEL:
+        if state.kind == HTB:
+            extra = (relaxed_load64(&state.direct),)
+        elif state.kind == FQ_CODEL:
             extra = (state.max_packet, state.drop_overlimit, state.new_flow_count, state.ecn_mark, state.news.n, state.olds.n,
                      state.ce_mark, state.memory, state.drop_overmemory)
         return (*counts_of(&state.counts), state.backlog, state.qlen, extra,
