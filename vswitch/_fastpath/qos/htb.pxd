@@ -13,11 +13,11 @@ As with tbf, what waited is not charged for the scheduler's coming late.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from ..core.native cimport count
-from .offer cimport NO_CLASS, Offer, filtered
+from .offer cimport Offer, first_filter
 from .state cimport (
     CANT_SEND, CAN_SEND, LATE_NS, MAY_BORROW, MBUFFER_NS, ClassState, QdiscState, Run, Scheduler,
 )
-from .tree cimport HTB_LEVELS, HTB_PRIOS, NO_INDEX, Class, Filters, Qdisc, Tree, find_class, shape_ns
+from .tree cimport HTB_LEVELS, HTB_PRIOS, NO_INDEX, Class, Filter, Filters, Qdisc, Tree, find_class, shape_ns
 from .turns cimport feed_of, lowest_bit, row_of, turns_add, turns_leaf, turns_remove
 from .wake cimport wake_forget, wake_set
 
@@ -36,6 +36,7 @@ cdef inline const Class *htb_classify(const Tree *tree, const Qdisc *qdisc, cons
     """The leaf class that an offer goes to; NULL: to none, it leaves unshaped (htb_classify)."""
     cdef const Filters *filters = &qdisc.filters
     cdef const Class *found
+    cdef const Filter *filter
     cdef uint32_t class_id = offer.class_id
     if class_id and class_id & MAJOR == qdisc.handle:
         if class_id == qdisc.handle:
@@ -46,14 +47,14 @@ cdef inline const Class *htb_classify(const Tree *tree, const Qdisc *qdisc, cons
                 return found
             filters = &found.filters
     while filters.n:
-        class_id = filtered(tree, filters, offer)
-        if class_id == NO_CLASS:
+        filter = first_filter(tree, filters, offer)
+        if filter == NULL:
             break
-        if class_id == qdisc.handle:
+        if filter.class_id == qdisc.handle:
             return NULL
-        found = htb_find(tree, qdisc, class_id)
-        if found == NULL:
+        if filter.cls == NO_INDEX or &tree.qdiscs[tree.classes[filter.cls].qdisc] != qdisc:
             break
+        found = &tree.classes[filter.cls]
         if found.level == 0:
             return found
         if &found.filters == filters:

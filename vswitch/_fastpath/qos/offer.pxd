@@ -5,7 +5,7 @@ from ..core.ip cimport PROTO_TCP, PROTO_UDP
 from ..core.native cimport load16be, load32, load32be, load64, mix64
 from ..core.wire cimport ETH_MACS
 from ..io.vnet cimport ETH_P_IP, ETH_P_IPV6, IPV4_HLEN, IPV6_HLEN
-from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, KEY_VLAN, Filter, Filters, Key, RUN_KEYS, Tree, value_hash
+from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, KEY_VLAN, Filter, Filters, Key, RUN_KEYS, RunSlot, Tree, value_hash
 
 cdef enum:
     ETH_HEADER = 14                     # as filters see it: without a tag
@@ -75,6 +75,10 @@ cdef inline uint32_t transport_off(const Offer *offer) noexcept nogil:
 
 cdef inline uint32_t filtered(const Tree *tree, const Filters *filters, const Offer *offer) noexcept nogil:
     """The class id of the first filter that matches; NO_CLASS: none does."""
+    cdef const Filter *filter = first_filter(tree, filters, offer)
+    return filter.class_id if filter != NULL else <uint32_t>NO_CLASS
+
+cdef inline const Filter *first_filter(const Tree *tree, const Filters *filters, const Offer *offer) noexcept nogil:
     cdef const Filter *filter
     cdef uint32_t i = filters.first
     while i < filters.first + filters.n:
@@ -87,34 +91,42 @@ cdef inline uint32_t filtered(const Tree *tree, const Filters *filters, const Of
             if not filter_holds(tree, offer, filter):
                 filter = NULL
         if filter != NULL:
-            return filter.class_id
-    return NO_CLASS
+            return filter
+    return NULL
 
 cdef inline const Filter *found_in_run(const Tree *tree, const Filter *first, const Offer *offer) noexcept nogil:
     """Of a run of filters that ask the same of different values: the one that matches, found by hash; NULL: none."""
-    cdef const Filter *filter
-    cdef uint64_t hash = 0
+    cdef const RunSlot *slots = tree.runs + first.run_slots
+    cdef uint64_t hash
     cdef uint32_t words[RUN_KEYS]
     cdef uint32_t k, at
-    if first.protocol and first.protocol != offer.ethertype:
+    if first.protocol and first.protocol != offer.ethertype or first.n_keys == 0:
         return NULL
-    for k in range(first.n_keys):
-        if not key_word(offer, &tree.keys[first.first_key + k], &words[k]):
+    if not masked_word(offer, &tree.keys[first.first_key], &words[0]):
+        return NULL
+    hash = value_hash(0, words[0])
+    for k in range(1, first.n_keys):
+        if not masked_word(offer, &tree.keys[first.first_key + k], &words[k]):
             return NULL
-        words[k] &= tree.keys[first.first_key + k].mask
         hash = value_hash(hash, words[k])
     at = <uint32_t>(hash >> 32) & first.run_mask
-    while tree.runs[first.run_slots + at]:
-        filter = &tree.filters[tree.runs[first.run_slots + at] - 1]
-        if has_values(&tree.keys[filter.first_key], words, filter.n_keys):
-            return filter
+    while slots[at].filter:
+        if slots[at].value == words[0] and has_values(tree, &tree.filters[slots[at].filter - 1], words):
+            return &tree.filters[slots[at].filter - 1]
         at = (at + 1) & first.run_mask
     return NULL
 
-cdef inline bint has_values(const Key *keys, const uint32_t *words, uint32_t n) noexcept nogil:
+cdef inline bint masked_word(const Offer *offer, const Key *key, uint32_t *word) noexcept nogil:
+    if not key_word(offer, key, word):
+        return False
+    word[0] &= key.mask
+    return True
+
+cdef inline bint has_values(const Tree *tree, const Filter *filter, const uint32_t *words) noexcept nogil:
+    """The first one is known to be right."""
     cdef uint32_t k
-    for k in range(n):
-        if keys[k].value != words[k]:
+    for k in range(1, filter.n_keys):
+        if tree.keys[filter.first_key + k].value != words[k]:
             return False
     return True
 

@@ -58,6 +58,12 @@ cdef struct Filter:
     uint32_t run                        # how many from this one on ask the same of different values; 0: no such run
     uint32_t run_mask                   # of the table that finds them by value, and its place in Tree.runs
     uint32_t run_slots
+    uint32_t cls                        # index of the class with that id; NO_INDEX: there is none
+
+cdef struct RunSlot:
+    # Of a run's table: the value of a filter's first key, and the filter's index + 1; 0: empty.
+    uint32_t value
+    uint32_t filter
 
 cdef struct Filters:
     uint32_t first
@@ -137,7 +143,7 @@ cdef struct Tree:
     uint32_t n_words
     const Filter *filters
     const Key *keys
-    const uint32_t *runs                # indices of filters + 1; 0: empty
+    const RunSlot *runs
     uint32_t id_mask                    # of the table that finds classes by id
     const uint32_t *by_id               # index + 1; 0: empty
 
@@ -164,7 +170,7 @@ cdef class CompiledTree(BlockOwner):
     cdef Class *_classes
     cdef Filter *_filters
     cdef Key *_keys
-    cdef uint32_t *_runs
+    cdef RunSlot *_runs
     cdef uint32_t *_children
     cdef uint32_t *_members
     cdef uint32_t _n_filters

@@ -58,7 +58,7 @@ cdef class CompiledTree(BlockOwner):
         self._classes = <Class *>self._block(sum(len(qdisc.classes) for qdisc in qdiscs) * sizeof(Class))
         self._children = <uint32_t *>self._block(sum(len(qdisc.children) for qdisc in qdiscs) * sizeof(uint32_t))
         self._filters = <Filter *>self._block(len(filters) * sizeof(Filter))
-        self._runs = <uint32_t *>self._block(4 * len(filters) * sizeof(uint32_t))
+        self._runs = <RunSlot *>self._block(4 * len(filters) * sizeof(RunSlot))
         self._keys = <Key *>self._block(sum(len(filter.keys) for filter in filters) * sizeof(Key))
         self.tree.generation, self.tree.home, self.tree.n_qdiscs = generation, home, len(qdiscs)
         parents = self._parents(qdiscs)
@@ -230,7 +230,7 @@ cdef class CompiledTree(BlockOwner):
         at = filters.first
         for _, run in groupby(views, key=shape_of_filter):
             n = len(list(run))
-            if n >= RUN_MIN and self._filters[at].n_keys <= RUN_KEYS:
+            if n >= RUN_MIN and 0 < self._filters[at].n_keys <= RUN_KEYS:
                 self._fill_run(at, n)
             at += n
         return filters
@@ -248,12 +248,14 @@ cdef class CompiledTree(BlockOwner):
             for k in range(self._filters[i].first_key, self._filters[i].first_key + self._filters[i].n_keys):
                 hash = value_hash(hash, self._keys[k].value)
             at = <uint32_t>(hash >> 32) & filter.run_mask
-            while self._runs[filter.run_slots + at]:
+            while self._runs[filter.run_slots + at].filter:
                 at = (at + 1) & filter.run_mask
-            self._runs[filter.run_slots + at] = i + 1
+            self._runs[filter.run_slots + at].filter = i + 1
+            self._runs[filter.run_slots + at].value = self._keys[self._filters[i].first_key].value
 
     cdef _fill_ids(self):
         cdef uint32_t size = 4, at, i
+        cdef const Class *found
         cdef uint32_t *table
         cdef Qdisc *qdisc
         while size < 2 * self.tree.n_classes:
@@ -268,3 +270,7 @@ cdef class CompiledTree(BlockOwner):
             qdisc = &self._qdiscs[self._classes[i].qdisc]
             if self._classes[i].class_id == qdisc.handle | qdisc.default_minor and self._classes[i].leaf != NO_INDEX:
                 qdisc.default_class = i
+        self.tree.classes = self._classes
+        for i in range(self._n_filters):
+            found = find_class(&self.tree, self._filters[i].class_id)
+            self._filters[i].cls = NO_INDEX if found == NULL else <uint32_t>(found - self._classes)
