@@ -6,13 +6,12 @@ the sender sees that the other is about to sleep, or that one sees the frame. A 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from ..core.context cimport Context, PortIo, charge
+from ..core.context cimport Context, charge
 from ..core.frame cimport VNET_LEN
-from ..core.native cimport atomic_load64, atomic_load64_seq, atomic_store64, count, load16be, memory_fence, write
-from ..core.snapshot cimport PORT_NONE, Port
+from ..core.native cimport atomic_load64, atomic_load64_seq, count, load16be, memory_fence, write
+from ..core.snapshot cimport Port
 from ..core.tx cimport TxEntry
 from ..core.verdict cimport HANDOVER_FULL
-from ..core.wire cimport ETH_HLEN
 from ..io.ring cimport Ring, ring_at, ring_commit, ring_reserve
 from ..io.vnet cimport skip_tags
 from .hold cimport tos_of

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from ..core.context cimport Context
-from ..core.frame cimport FRAME_CUT, FRAME_IP, FRAME_TAGGED, VNET_LEN, Frame
+from ..core.frame cimport FRAME_IP, FRAME_TAGGED, VNET_LEN, Frame
 from ..core.native cimport load16be
 from ..core.packet cimport Packet
 from ..core.snapshot cimport OFFLOAD_CSUM

@@ -17,7 +17,7 @@ from .offer cimport Offer, first_filter
 from .state cimport (
     CANT_SEND, CAN_SEND, LATE_NS, MAY_BORROW, MBUFFER_NS, ClassState, QdiscState, Run, Scheduler,
 )
-from .tree cimport HTB_LEVELS, HTB_PRIOS, NO_INDEX, Class, Filter, Filters, Qdisc, Tree, find_class, shape_ns
+from .tree cimport HTB_LEVELS, NO_INDEX, Class, Filter, Filters, Qdisc, Tree, find_class, shape_ns
 from .turns cimport feed_of, lowest_bit, row_of, turns_add, turns_leaf, turns_remove
 from .wake cimport wake_forget, wake_set
 

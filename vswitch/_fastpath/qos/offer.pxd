@@ -5,7 +5,7 @@ from ..core.ip cimport PROTO_TCP, PROTO_UDP
 from ..core.native cimport load16be, load32, load32be, load64, mix64
 from ..core.wire cimport ETH_MACS
 from ..io.vnet cimport ETH_P_IP, ETH_P_IPV6, IPV4_HLEN, IPV6_HLEN
-from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, KEY_VLAN, Filter, Filters, Key, RUN_KEYS, RunSlot, Tree, value_hash
+from .tree cimport KEY_FWMARK, KEY_NETWORK, KEY_PROTOCOL, KEY_TRANSPORT, Filter, Filters, Key, RUN_KEYS, RunSlot, Tree, value_hash
 
 cdef enum:
     ETH_HEADER = 14                     # as filters see it: without a tag

@@ -1,11 +1,11 @@
 """Queues of held frames, and what becomes of a frame that is not to leave: the pieces that all disciplines share."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from ..core.counters cimport MAX_PORTS, SELF_PORT, PortCounters
+from ..core.counters cimport SELF_PORT, PortCounters
 from ..core.native cimport count
 from ..core.snapshot cimport PORT_NONE
 from ..core.tx cimport TxEntry
-from .held cimport Held, HeldPool, held_free
+from .held cimport Held, held_free
 from .state cimport DELAYS, Counts, QdiscState, Queue, Scheduler
 from .tree cimport NO_INDEX, Qdisc, Tree
 

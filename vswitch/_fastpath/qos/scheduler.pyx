@@ -9,9 +9,8 @@ discipline on the way says how many bytes may leave at once.
 
 A frame in a scheduler is `queued` in the books of the port that it came from. All of it belongs to one worker.
 """
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from ..core.arena cimport Arena
 from ..core.context cimport Context, PortIo
 from ..core.native cimport atomic_store64, count
 from ..core.snapshot cimport PORT_NONE, Port

@@ -2,7 +2,6 @@
 import os
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
 
 from ..core.native cimport relaxed_load64
 from ..core.tx cimport TX_QUEUE

@@ -6,7 +6,7 @@ borrow now and then would share by chance.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
-from .state cimport HTB_LEVELS, QdiscState, Row, Scheduler
+from .state cimport HTB_LEVELS, Row, Scheduler
 from .tree cimport Class, Qdisc, Tree
 
 cdef extern from *:
